@@ -1,0 +1,1 @@
+"""The embedded profile: PostgreSQL, broker and workers as child processes of one supervisor."""

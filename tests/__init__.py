@@ -1,0 +1,1 @@
+"""The tests: unit, contract, integration and end to end; `./run test` runs them."""
