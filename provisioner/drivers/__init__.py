@@ -1,0 +1,1 @@
+"""Ways to reach servers: each satisfies `ports.Driver` and has never heard of a job."""
