@@ -1,0 +1,1 @@
+"""Facts and rules of the product; standard library only."""

@@ -1,0 +1,53 @@
+"""What goes into the timeline: kinds of events and the event itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    ORDERED = "ordered"  #: an order was accepted
+    WAITING = "waiting"  #: a job waits for stock, the site or a person
+    ATTEMPT_STARTED = "attempt_started"  #: a candidate was taken
+    STEP_BEGUN = "step_begun"  #: a step is about to act
+    STEP_DONE = "step_done"
+    STEP_UNSURE = "step_unsure"  #: an act may or may not have been taken
+    STEP_FAILED = "step_failed"
+    STEP_SKIPPED = "step_skipped"
+    COMPENSATING = "compensating"  #: the attempt undoes what it did
+    HELD = "held"  #: a person must decide
+    COMMANDED = "commanded"  #: a verb was given
+    COMMAND_REFUSED = "command_refused"  #: a verb came too late
+    ATTEMPT_ENDED = "attempt_ended"
+    QUARANTINED = "quarantined"
+    RELEASE_INCOMPLETE = "release_incomplete"
+    HANDED_OVER = "handed_over"  #: carries all that a welcome message needs
+    JOB_ENDED = "job_ended"
+    SECRET_READ = "secret_read"  # noqa: S105 - the name of an event
+    SECRET_ERASED = "secret_erased"  # noqa: S105 - the name of an event
+    CONNECTION_RESTRICTED = "connection_restricted"
+    CONNECTION_PAUSED = "connection_paused"
+    CONNECTION_HEALED = "connection_healed"
+
+
+#: events that a person must hear of
+FOR_A_PERSON = frozenset(
+    {
+        EventKind.HELD,
+        EventKind.RELEASE_INCOMPLETE,
+        EventKind.CONNECTION_RESTRICTED,
+        EventKind.CONNECTION_PAUSED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a timeline; `data` never holds a secret."""
+
+    kind: EventKind
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)

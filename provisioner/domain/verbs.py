@@ -1,0 +1,66 @@
+"""What may be commanded when: one function, one sentence for each refusal; standard library only."""
+
+from collections.abc import Mapping, Sequence
+
+from provisioner.domain.attempt import Attempt, Command, Policy, StepRow, Verb
+from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
+
+CLAIM = "claim"
+HAND_OVER = "hand_over"
+UNSKIPPABLE = frozenset({CLAIM, HAND_OVER})
+
+GOING_BACK = "the attempt already undoes itself; wait for its end"
+HANDED = "hand-over has begun: the server is the customer's, close the service instead"
+NOT_HELD = "the attempt is not held; it goes on by itself"
+OTHER_KIND = "only an open can be swapped or undone to a free server; this is another kind of job"
+
+
+def hand_over_begun(steps: Sequence[StepRow]) -> bool:
+    """Say whether the point of no return is passed."""
+    return any(row.name == HAND_OVER and (row.acted_at is not None or row.state is StepState.DONE) for row in steps)
+
+
+def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
+    """Give the sentence why *command* is not legal for an attempt that has not ended; "" when it is."""
+    if attempt.direction is Direction.BACK:
+        return "" if command.verb is Verb.CANCEL else GOING_BACK
+    if command.verb in (Verb.CANCEL, Verb.SWAP):
+        if attempt.kind is not JobKind.OPEN:
+            return OTHER_KIND
+        return HANDED if hand_over_begun(steps) else ""
+    if attempt.state is not AttemptState.HELD:
+        return NOT_HELD
+    row = next(row for row in steps if row.pos == attempt.pos)
+    match command.verb:
+        case Verb.RETRY:
+            return ""
+        case Verb.SKIP:
+            return _skip_refusal(command, row, policies)
+        case Verb.RETRY_FROM:
+            return _retry_from_refusal(command, row, steps, policies)
+
+
+def _skip_refusal(command: Command, row: StepRow, policies: Mapping[str, Policy]) -> str:
+    if row.state is not StepState.FAILED:
+        return f"step {row.name} has not failed; only a failed step can be skipped"
+    if command.step not in ("", row.name):
+        return f"the failed step is {row.name}, not {command.step}"
+    if row.name in UNSKIPPABLE or not policies[row.name].skippable:
+        return f"step {row.name} can't be skipped"
+    if not command.reason:
+        return "a skip needs a reason"
+    return ""
+
+
+def _retry_from_refusal(
+    command: Command, row: StepRow, steps: Sequence[StepRow], policies: Mapping[str, Policy]
+) -> str:
+    start = next((other for other in steps if other.name == command.step and other.pos <= row.pos), None)
+    if start is None:
+        return f"no step {command.step} at or before {row.name}"
+    crossed = [other for other in steps if start.pos <= other.pos <= row.pos]
+    if any(other.name in UNSKIPPABLE for other in crossed):
+        return "claim and hand-over can't be run again"
+    if not command.wipe and any(policies[other.name].wipes and other.acted_at for other in crossed):
+        return "this would install again and wipe the disks; say so with wipe"
+    return ""

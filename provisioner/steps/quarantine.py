@@ -1,0 +1,47 @@
+"""The server is out of sale: still our administrator's, reason in its notes, disabled."""
+
+from datetime import timedelta
+
+from provisioner.domain.attempt import Policy
+from provisioner.domain.outcome import Acted, Done, Look, More, NotBegun, Wait
+from provisioner.steps.base import StepContext, not_ours, unsettled, with_line
+
+REASON_LENGTH = 300  #: of the reason in the notes, in characters
+
+
+class Quarantine:
+    """
+    The source page's end of a failure. The domain is `free.ds` again by `FreeDomain`; power and disks stay.
+
+    Source: ISPsystem wiki, "Integrating with DCImanager", failure while opening.
+    """
+
+    name = "quarantine"
+    policy = Policy(settle=timedelta(seconds=30), skippable=False)
+
+    def check(self, ctx: StepContext) -> Look:
+        """Read notes and the disabled mark; name the next act."""
+        reading = ctx.read()
+        if lost := not_ours(ctx, reading):
+            return lost
+        line = f"quarantined: {' '.join(ctx.reason.split())[:REASON_LENGTH]}"
+        noted = line in reading.notes.splitlines()
+        if not noted:
+            return NotBegun({"act": "note", "notes": reading.notes, "line": line})
+        if not reading.disabled:
+            memo = {"act": "disable"}
+            return More(memo, "the reason is in the notes") if ctx.row.before.get("act") == "note" else NotBegun(memo)
+        if any(link.busy for link in reading.links):
+            return Wait("disabled; a link has not settled")
+        return unsettled(ctx) or Done("ours, reason in the notes, disabled")
+
+    def do(self, ctx: StepContext) -> Acted:
+        """Write the reason, or disable."""
+        before = ctx.row.before
+        if before["act"] == "disable":
+            ctx.driver.disable(ctx.server)
+            return Acted()
+        # the token must stay the last line: the claim is recognised by it
+        notes = with_line(with_line(before["notes"], before["line"]), ctx.claim.note_token)
+        ctx.driver.edit_server(ctx.server, owner=ctx.admin, notes=notes)
+        return Acted()
