@@ -48,9 +48,7 @@ from provisioner.errors import (
 
 Span = int | timedelta  #: a number of observations, or a time by the world's clock
 
-LOOKS = frozenset(
-    {"whoami", "list_servers", "read", "users", "server_types", "os_templates", "networks"}
-)
+LOOKS = frozenset({"whoami", "list_servers", "read", "users", "server_types", "os_templates", "networks"})
 ACTS = frozenset(
     {
         "create_user",
@@ -96,6 +94,7 @@ class Pace:
     links_last: Span = 0  #: how long a link is busy
     install_after: Span = 0  #: until the flag rises
     install_lasts: Span = 1
+    cancel_after: Span = 0  #: until a cancelled operation's flag falls
     failure_outlasts_request: bool = False  #: an old `operation_failed` falls at the rise only
     diagnosis_lasts: Span | None = None  #: a released server is diagnosed first; None: it is not
 
@@ -250,10 +249,9 @@ class FakeDatacentre:
             "ISPsystem__Debian-12-x86_64",
             "ISPsystem__CentOS-7-amd64",
         )
-        self.known_networks: list[Network] = [
-            Network("1", "198.51.100.0/24", "255.255.255.0", "198.51.100.1")
-        ]
+        self.known_networks: list[Network] = [Network("1", "198.51.100.0/24", "255.255.255.0", "198.51.100.1")]
         self.capabilities = Capabilities(shows_ports=False)
+        self.keeps_main_address = True  #: deleting a server's main address row is refused
         self.list_shows_owner_id = False  #: the list shows the owner's id instead of the login
         self.foreign_hosts: set[str] = set()  #: answer, and are no server's
         self.journal: list[Call] = []
@@ -262,9 +260,7 @@ class FakeDatacentre:
 
     # For tests.
 
-    def add_server(
-        self, ref: str, *, address: str | None = "", links: Sequence[FakeLink] | None = None
-    ) -> FakeServer:
+    def add_server(self, ref: str, *, address: str | None = "", links: Sequence[FakeLink] | None = None) -> FakeServer:
         """
         Put up one free server with two switch ports and a BMC; change it as you like.
 
@@ -329,9 +325,7 @@ class FakeDatacentre:
         with self.lock:
             self._faults.append(_Fault(method, server, after, times, skip, error, hook))
 
-    def kill_caller(
-        self, method: str, *, server: str | None = None, after: bool = False, skip: int = 0
-    ) -> None:
+    def kill_caller(self, method: str, *, server: str | None = None, after: bool = False, skip: int = 0) -> None:
         """Kill the process that next calls *method*, before or *after* the effect, with SIGKILL."""
         self.fault(method, Unsure, server=server, after=after, skip=skip, hook=_kill)
 
@@ -393,9 +387,7 @@ class FakeDatacentre:
     def _do(self, request: Request) -> object:
         try:
             with self.lock:
-                answer: object = getattr(self, f"_{request.method}")(
-                    *self._subject(request), **request.args
-                )
+                answer: object = getattr(self, f"_{request.method}")(*self._subject(request), **request.args)
         except RemoteError as error:
             raise type(error)(
                 error.detail,
@@ -427,9 +419,7 @@ class FakeDatacentre:
         if isinstance(fault.error, RemoteError):
             raise fault.error
         if fault.error is not None:
-            raise fault.error(
-                "as the test ordered", system=call.driver, operation=call.method, server=call.server
-            )
+            raise fault.error("as the test ordered", system=call.driver, operation=call.method, server=call.server)
 
     def _take_fault(self, call: Call, *, after: bool) -> _Fault | None:
         for fault in self._faults:
@@ -592,9 +582,7 @@ class FakeDatacentre:
         lasts = self._pace(server).diagnosis_lasts
         if released and lasts is not None:
             server.diagnosing = True
-            self._later(
-                server, "diagnosis", lasts, lambda _at: setattr(server, "diagnosing", False)
-            )
+            self._later(server, "diagnosis", lasts, lambda _at: setattr(server, "diagnosing", False))
 
     def _find_row(self, server: FakeServer, row: RowRef) -> int:
         for index, known in enumerate(server.addresses):
@@ -624,7 +612,7 @@ class FakeDatacentre:
             self.pool[family].pop(0),
             domain,
             family,
-            main=server.main is None,
+            main=server.main is None and family is Family.IPV4,
             netmask="255.255.255.0" if family is Family.IPV4 else "64",
             gateway="198.51.100.1" if family is Family.IPV4 else "2001:db8::1",
         )
@@ -633,7 +621,10 @@ class FakeDatacentre:
         return row
 
     def _delete_address(self, server: FakeServer, row: RowRef) -> None:
-        gone = server.addresses.pop(self._find_row(server, row))
+        index = self._find_row(server, row)
+        if server.addresses[index].main and self.keeps_main_address:
+            raise BadValue("the main address stays")
+        gone = server.addresses.pop(index)
         self.pool[gone.family].append(gone.ip)
         if gone.main and server.addresses:
             server.addresses[0] = replace(server.addresses[0], main=True)
@@ -677,6 +668,7 @@ class FakeDatacentre:
     def _set_power(self, server: FakeServer, power: Power) -> None:
         if power is Power.UNKNOWN:
             raise BadValue("power can be on or off")
+        self._check_idle(server, "install")
 
         def apply(_at: datetime) -> None:
             server.power_error = server.power_fails
@@ -691,12 +683,9 @@ class FakeDatacentre:
         if template not in self._os_templates(server):
             raise BadValue("the template is not allowed here")
         self._check_password(password)
-        if (
-            server.installing
-            or server.diagnosing
-            or any(effect.kind == "install" for effect in server.pending)
-        ):
-            raise Busy("another operation is under way")
+        if server.main is None:
+            raise BadValue("a server without an address can't be installed")
+        self._check_idle(server, "install", "diagnosis")
         pace = self._pace(server)
         end = server.install_ends.pop(0) if server.install_ends else InstallEnd.DONE
         server.installs += 1
@@ -723,11 +712,24 @@ class FakeDatacentre:
         self._later(server, "install", pace.install_after, rise)
         self._come_true(server)
 
+    @staticmethod
+    def _check_idle(server: FakeServer, *kinds: str) -> None:
+        """Refuse while an operation of *kinds* is under way or about to begin."""
+        under_way = {effect.kind for effect in server.pending}
+        if server.installing:
+            under_way.add("install")
+        if server.diagnosing:
+            under_way.add("diagnosis")
+        if under_way & set(kinds):
+            raise Busy("another operation is under way")
+
     def _cancel_operation(self, server: FakeServer) -> None:
-        server.pending = [
-            effect for effect in server.pending if effect.kind not in {"install", "diagnosis"}
-        ]
-        server.installing = server.diagnosing = False
+        def apply(_at: datetime) -> None:
+            server.installing = server.diagnosing = False
+
+        server.pending = [effect for effect in server.pending if effect.kind not in {"install", "diagnosis"}]
+        self._later(server, "cancel", self._pace(server).cancel_after, apply)
+        self._come_true(server)
 
     # Probes.
 

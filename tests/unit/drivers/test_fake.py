@@ -23,6 +23,7 @@ from provisioner.drivers.fake import (
     serve_fake,
 )
 from provisioner.errors import (
+    BadValue,
     Busy,
     NoSuchObject,
     NotDone,
@@ -56,9 +57,7 @@ def row(driver: FakeDriver, ref: ServerRef = S1) -> ListedServer:
     return next(row for row in driver.list_servers().servers if row.ref == ref)
 
 
-def test_an_install_is_seen_for_as_many_lists_as_it_lasts(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_an_install_is_seen_for_as_many_lists_as_it_lasts(world: FakeDatacentre, driver: FakeDriver) -> None:
     world.pace = Pace(install_after=1, install_lasts=3)
 
     driver.install(S1, DEBIAN, "secret-1")
@@ -66,9 +65,7 @@ def test_an_install_is_seen_for_as_many_lists_as_it_lasts(
     assert [row(driver).installing for _ in range(6)] == [False, True, True, True, False, False]
 
 
-def test_a_look_at_one_server_does_not_count_for_the_list(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_a_look_at_one_server_does_not_count_for_the_list(world: FakeDatacentre, driver: FakeDriver) -> None:
     world.pace = Pace(install_lasts=1)
     driver.install(S1, DEBIAN, "secret-1")
 
@@ -79,9 +76,7 @@ def test_a_look_at_one_server_does_not_count_for_the_list(
     assert not row(driver).installing
 
 
-def test_links_are_busy_for_as_many_readings_as_they_last(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_links_are_busy_for_as_many_readings_as_they_last(world: FakeDatacentre, driver: FakeDriver) -> None:
     world.pace = Pace(links_last=2)
 
     driver.enable(S1)
@@ -167,9 +162,7 @@ def test_a_stale_failure_can_outlast_the_request(world: FakeDatacentre, driver: 
     assert seen == [(False, True), (True, False), (False, False)]
 
 
-def test_a_released_server_is_diagnosed_where_the_place_does_so(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_a_released_server_is_diagnosed_where_the_place_does_so(world: FakeDatacentre, driver: FakeDriver) -> None:
     world.pace = Pace(diagnosis_lasts=1)
     driver.edit_server(S1, owner=world.administrator.ref, notes="")
 
@@ -178,9 +171,7 @@ def test_a_released_server_is_diagnosed_where_the_place_does_so(
     assert [row(driver).diagnosing for _ in range(2)] == [True, False]
 
 
-def test_a_host_answers_when_powered_and_installed_with_a_port_on(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_a_host_answers_when_powered_and_installed_with_a_port_on(world: FakeDatacentre, driver: FakeDriver) -> None:
     prober = FakeProber(world)
     ip = row(driver).ip
     switch = [link.ref for link in driver.read(S1).links if link.kind is LinkKind.SWITCH]
@@ -249,9 +240,7 @@ def test_a_fault_after_the_effect_leaves_it(world: FakeDatacentre, driver: FakeD
     assert (call.took_effect, call.error) == (True, "Unsure")
 
 
-def test_a_fault_lets_calls_pass_and_lasts_as_long_as_asked(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_a_fault_lets_calls_pass_and_lasts_as_long_as_asked(world: FakeDatacentre, driver: FakeDriver) -> None:
     world.fault("*", Unreachable, skip=1, times=None)
 
     driver.list_servers()
@@ -272,17 +261,13 @@ def test_a_foreign_hand_can_come_between(world: FakeDatacentre, driver: FakeDriv
     assert driver.read(S1).owner == world.users[-1].ref
 
 
-def test_the_journal_tells_what_was_done_and_no_password(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_the_journal_tells_what_was_done_and_no_password(world: FakeDatacentre, driver: FakeDriver) -> None:
     driver.install(S1, DEBIAN, "secret-1")
     with pytest.raises(NoSuchObject):
         driver.enable(ServerRef("0127"))
     driver.read(S1)
 
-    assert [
-        (call.method, call.server, call.took_effect) for call in world.calls(mutating=True)
-    ] == [
+    assert [(call.method, call.server, call.took_effect) for call in world.calls(mutating=True)] == [
         ("install", "127", True),
         ("enable", "0127", False),
     ]
@@ -290,9 +275,7 @@ def test_the_journal_tells_what_was_done_and_no_password(
     assert "secret-1" not in repr(world.servers)
 
 
-def test_no_call_leaves_while_a_transaction_is_open(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_no_call_leaves_while_a_transaction_is_open(world: FakeDatacentre, driver: FakeDriver) -> None:
     with touch.transaction():
         for call in (driver.list_servers, lambda: FakeProber(world).answers("10.10.0.1", "icmp")):
             with pytest.raises(TransactionOpen):
@@ -301,9 +284,7 @@ def test_no_call_leaves_while_a_transaction_is_open(
     assert world.journal == []
 
 
-def test_no_act_leaves_when_the_lease_is_too_short(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_no_act_leaves_when_the_lease_is_too_short(world: FakeDatacentre, driver: FakeDriver) -> None:
     with touch.lease(5):
         driver.read(S1)
         with pytest.raises(NotDone):
@@ -366,10 +347,49 @@ def test_a_client_can_be_killed_before_and_after_its_act(
     assert RemoteFake(served).read(S1).addresses == tuple(world.servers[S1].addresses)
 
 
-def test_killing_the_caller_refuses_to_kill_the_test(
-    world: FakeDatacentre, driver: FakeDriver
-) -> None:
+def test_killing_the_caller_refuses_to_kill_the_test(world: FakeDatacentre, driver: FakeDriver) -> None:
     world.kill_caller("read")
 
     with pytest.raises(AssertionError, match="own process"):
         driver.read(S1)
+
+
+def test_the_main_address_stays_where_the_panel_says_so(world: FakeDatacentre, driver: FakeDriver) -> None:
+    main = world.servers[S1].main
+    assert main is not None
+
+    with pytest.raises(BadValue, match="main address"):
+        driver.delete_address(S1, main.ref)
+    world.keeps_main_address = False
+    driver.delete_address(S1, main.ref)
+
+    assert driver.read(S1).addresses == ()
+
+
+def test_a_server_without_an_address_is_not_installed(world: FakeDatacentre, driver: FakeDriver) -> None:
+    bare = world.add_server("128", address=None)
+
+    with pytest.raises(BadValue, match="without an address"):
+        driver.install(bare.ref, DEBIAN, "secret-1")
+    driver.add_address(bare.ref, Family.IPV4, "s2.example.org")
+    driver.install(bare.ref, DEBIAN, "secret-1")
+
+    assert (bare.installs, bare.domain) == (1, "s2.example.org")
+
+
+def test_a_cancelled_install_falls_when_the_panel_gets_to_it(world: FakeDatacentre, driver: FakeDriver) -> None:
+    world.pace = Pace(install_lasts=9, cancel_after=1)
+    driver.install(S1, DEBIAN, "secret-1")
+
+    driver.cancel_operation(S1)
+
+    assert [row(driver).installing for _ in range(2)] == [True, False]
+    assert world.servers[S1].os == ""
+
+
+def test_power_waits_for_an_install(world: FakeDatacentre, driver: FakeDriver) -> None:
+    world.pace = Pace(install_lasts=1)
+    driver.install(S1, DEBIAN, "secret-1")
+
+    with pytest.raises(Busy):
+        driver.set_power(S1, Power.OFF)
