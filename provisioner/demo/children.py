@@ -1,8 +1,8 @@
 """
-The supervisor's child processes: named, logged, restarted, and gone when it goes. Touches processes and log files.
+The supervisor's children: named, logged, restarted, gone when it goes. Touches processes and logs.
 
-No threads: whoever supervises calls `tend` a few times a second, which keeps every child a child of the one thread
-that `tether` binds it to.
+No threads: whoever supervises calls `tend` a few times a second, so that every child is started by
+the one thread that `tether` binds it to.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Children:
     """
     A handful of child processes, each in a session of its own.
 
-    Ctrl-C in our terminal reaches only us; we stop the children in reverse order of their start. When we are killed
-    without a chance to do so, the kernel kills them (`tether`).
+    Ctrl-C in our terminal reaches only us; we stop the children, the last started first. When we are
+    killed without a chance to do so, the kernel kills them (`tether`).
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,8 @@ class Children:
         """
         Start *argv* and return its process id; output is appended to *log*.
 
-        *env* is the whole environment, nothing is inherited. With *restart* it is started again whenever it ends.
+        *env* is the whole environment, nothing is inherited. With *restart* it is started again
+        whenever it ends.
 
         Raises:
             ValueError: a child of this name is known already.
@@ -151,7 +152,7 @@ class Children:
         return exits
 
     def stop_one(self, name: str, *, grace: float = 5.0) -> None:
-        """End the child *name* and forget it: SIGTERM, after *grace* seconds SIGKILL. Repeatable."""
+        """End the child *name* and forget it: SIGTERM, *grace* seconds, SIGKILL. Repeatable."""
         child = self._children.pop(name, None)
         if child is not None:
             _end(child.process, grace)
@@ -190,9 +191,7 @@ def free_port() -> int:
         return port
 
 
-def _spawn(
-    argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None
-) -> subprocess.Popen[bytes]:
+def _spawn(argv: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
             tethered(list(argv)),
@@ -219,7 +218,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     deadline = time.monotonic() + grace
     if not _has_ended(process):
-        # Only the leader is asked: a Celery worker ends its own pool, and signals to both would race.
+        # Only the leader is asked: a Celery worker ends its own pool.
         process.terminate()
     while not _has_ended(process):
         if time.monotonic() >= deadline:

@@ -154,9 +154,7 @@ class EmbeddedPostgres:
         """
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         with self._superuser() as cursor:
-            cursor.execute(
-                statement.format(sql.Identifier(name), sql.Identifier(template or "template0"))
-            )
+            cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(template or "template0")))
 
     def drop_database(self, name: str) -> None:
         """Drop the database *name*, and whoever is connected to it. Repeatable."""
@@ -171,9 +169,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _superuser(self) -> Iterator[psycopg2.extensions.cursor]:
-        connection = psycopg2.connect(
-            host=str(self._sockets), user=ROLE, dbname="postgres", connect_timeout=3
-        )
+        connection = psycopg2.connect(host=str(self._sockets), user=ROLE, dbname="postgres", connect_timeout=3)
         try:
             connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
             with connection.cursor() as cursor:

@@ -1,11 +1,12 @@
 """
-Part of the supervisor: start a program that dies with its parent. Standard library only, imports no room.
+Part of the supervisor: start a program that dies with its parent. Touches one process, no room.
 
-Run as a script between the supervisor and the program it starts, since both things done here have to be done inside
-the new process and before `exec`: give up root, and ask the kernel for a signal when the parent is gone, however it
-went (`kill -9` too). In this order: the kernel forgets the request when a process changes its user.
+Run as a script between the supervisor and the program, since both things done here have to be done
+inside the new process and before `exec`: give up root, and ask the kernel for a signal when the
+parent is gone, however it went (`kill -9` too). In this order: the kernel forgets the request when
+a process changes its user.
 
-The kernel means the *thread* that started us: start programs from a thread that lives as long as they should.
+The kernel means the *thread* that started us: let one do it that lives as long as the program may.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ PR_SET_PDEATHSIG = 1
 CANNOT_RUN = 126
 
 
-def tethered(
-    argv: list[str], *, farewell: signal.Signals = signal.SIGKILL, uid: int | None = None
-) -> list[str]:
+def tethered(argv: list[str], *, farewell: signal.Signals = signal.SIGKILL, uid: int | None = None) -> list[str]:
     """
     Wrap *argv*, to be started by this very process, so that it gets *farewell* when we are gone.
 
