@@ -6,6 +6,7 @@ opens the same world to other processes (`RemoteFake`): a client that is killed 
 """
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,8 +65,12 @@ ACTS = frozenset(
         "cancel_operation",
     }
 )
+WITHOUT_SERVER = (LOOKS - {"read", "os_templates"}) | {"create_user"}
 PROBES = frozenset({"answers", "host_key"})
 
+#: What XML can't hold, and with it no panel: control characters, halves of surrogate pairs.
+UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+DOMAIN = re.compile(r"(?=.{1,253}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
 LOGIN_LENGTH = 16  #: longest login that DCImanager 5 takes
 PASSWORD_LENGTH = 6  #: shortest password that counts as good enough
 
@@ -206,6 +211,7 @@ class Call:
 class _Fault:
     method: str
     server: str | None
+    mutating: bool | None
     after: bool
     times: int | None
     skip: int
@@ -310,6 +316,7 @@ class FakeDatacentre:
         error: RemoteError | type[RemoteError] | None = None,
         *,
         server: str | None = None,
+        mutating: bool | None = None,
         after: bool = False,
         times: int | None = 1,
         skip: int = 0,
@@ -318,12 +325,12 @@ class FakeDatacentre:
         """
         Make the next *times* calls of *method* raise *error*, before or *after* the effect.
 
-        *method* `*` is any driver's; *skip* calls pass first; *times* None is until `heal`. *hook*
+        *method* `*` is any of a driver's; *skip* calls pass first; *times* None is until `heal`. *hook*
         runs at that point, without the lock: it may change the world as a foreign client would,
         wait, or kill. Without an *error* the call then goes on.
         """
         with self.lock:
-            self._faults.append(_Fault(method, server, after, times, skip, error, hook))
+            self._faults.append(_Fault(method, server, mutating, after, times, skip, error, hook))
 
     def kill_caller(self, method: str, *, server: str | None = None, after: bool = False, skip: int = 0) -> None:
         """Kill the process that next calls *method*, before or *after* the effect, with SIGKILL."""
@@ -401,7 +408,7 @@ class FakeDatacentre:
         """Give what the call is about: a server, settled; an address, for a probe; or nothing."""
         if request.method in PROBES:
             return (request.server,)
-        if not request.server:
+        if request.method in WITHOUT_SERVER or (request.method == "os_templates" and not request.server):
             return ()
         server = self.servers.get(ServerRef(request.server))
         if server is None:
@@ -428,6 +435,8 @@ class FakeDatacentre:
             if fault.method == "*" and call.method in PROBES:
                 continue
             if fault.server is not None and fault.server != call.server:
+                continue
+            if fault.mutating is not None and fault.mutating is not call.mutating:
                 continue
             if fault.skip > 0:
                 fault.skip -= 1
@@ -562,21 +571,19 @@ class FakeDatacentre:
     def _create_user(self, login: str, password: str) -> UserRef:
         if any(user.login == login for user in self.users):
             raise AlreadyExists("the login is taken")
-        if not login or len(login) > LOGIN_LENGTH or "\0" in login:
+        if not login or len(login) > LOGIN_LENGTH:
             raise BadValue("the login is not acceptable")
         self._check_password(password)
         return self.add_user(login).ref
 
     @staticmethod
     def _check_password(password: str) -> None:
-        if len(password) < PASSWORD_LENGTH or "\0" in password:
+        if len(password) < PASSWORD_LENGTH:
             raise BadValue("the password is too weak")
 
     def _edit_server(self, server: FakeServer, owner: UserRef | None, notes: str) -> None:
         if owner is not None and all(user.ref != owner for user in self.users):
             raise BadValue("no such owner")
-        if "\0" in notes:
-            raise BadValue("NUL in notes")
         released = server.owner is not None and owner is None
         server.owner, server.notes = owner, notes
         lasts = self._pace(server).diagnosis_lasts
@@ -592,7 +599,7 @@ class FakeDatacentre:
 
     def _set_domain(self, server: FakeServer, row: RowRef, domain: str) -> None:
         index = self._find_row(server, row)
-        if not domain or "\0" in domain:
+        if not DOMAIN.fullmatch(domain):
             raise BadValue("the domain is not acceptable")
         server.addresses[index] = replace(server.addresses[index], domain=domain)
         self._follow_main(server)
@@ -603,7 +610,7 @@ class FakeDatacentre:
             server.domain = server.main.domain
 
     def _add_address(self, server: FakeServer, family: Family, domain: str) -> AddressRow:
-        if not domain or "\0" in domain:
+        if not DOMAIN.fullmatch(domain):
             raise BadValue("the domain is not acceptable")
         if not self.pool[family]:
             raise PoolEmpty(f"no {family} address left")
@@ -666,8 +673,6 @@ class FakeDatacentre:
             self._later(server, f"link {link.ref}", self._pace(server).links_last, apply)
 
     def _set_power(self, server: FakeServer, power: Power) -> None:
-        if power is Power.UNKNOWN:
-            raise BadValue("power can be on or off")
         self._check_idle(server, "install")
 
         def apply(_at: datetime) -> None:
@@ -778,6 +783,9 @@ class FakeDriver:
 
     def _call(self, method: str, server: str = "", **args: object) -> object:
         touch.may_call(self._call_seconds, mutating=method in ACTS)
+        for value in (server, *args.values()):
+            if isinstance(value, str) and UNSPEAKABLE.search(value):
+                raise BadValue("a value holds a character that no panel can store", system=self._name, operation=method)
         return self._world.perform(Request(self._name, method, server, args, os.getpid()))
 
     @property
@@ -852,6 +860,8 @@ class FakeDriver:
 
     def set_power(self, server: ServerRef, power: Power) -> None:
         """Ask for power."""
+        if power is Power.UNKNOWN:
+            raise BadValue("power can be on or off", system=self._name, operation="set_power", server=server)
         self._call("set_power", server, power=power)
 
     def install(self, server: ServerRef, template: str, password: str) -> None:
