@@ -43,6 +43,11 @@ def lint(house: Path, *contracts: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def exists(room: str) -> bool:
+    place = ROOT / "provisioner" / room
+    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+
+
 def test_every_import_keeps_the_contracts() -> None:
     result = lint(ROOT)
 
@@ -66,6 +71,16 @@ def test_a_contract_bites(contract: str, module: str, line: str, tmp_path: Path)
 
 def test_every_contract_has_been_seen_to_bite() -> None:
     assert {contract for contract, _module, _line in OFFENCES} >= IDS
+
+
+def test_a_complete_house_has_no_optional_room() -> None:
+    floors = next(contract["layers"] for contract in CONTRACTS if contract["id"] == "floors")
+    rooms = [room for floor in floors for room in floor.split(" | ")]
+    missing = [room for room in rooms if not exists(room.strip("()"))]
+
+    if not missing:
+        assert [room for room in rooms if room.startswith("(")] == []
+        assert {contract for contract, _module, _line in OFFENCES} == IDS
 
 
 def test_no_contract_has_an_exception() -> None:

@@ -26,6 +26,9 @@ SETTLED_SECONDS = 10.0
 #: First and longest wait before a restart; each early end doubles it.
 BACK_OFF_SECONDS = (0.2, 5.0)
 
+#: How long each child that is asked to end has before the next one is asked.
+HEAD_START_SECONDS = 0.1
+
 #: How often a child that was asked to end is looked at.
 POLL_SECONDS = 0.02
 
@@ -151,21 +154,26 @@ class Children:
                 child.counted = False
         return exits
 
-    def stop_one(self, name: str, *, grace: float = 5.0) -> None:
-        """End the child *name* and forget it: SIGTERM, *grace* seconds, SIGKILL. Repeatable."""
-        child = self._children.pop(name, None)
-        if child is not None:
-            _end(child.process, grace)
-
-    def stop(self, *, grace: float = 5.0) -> None:
+    def stop(self, *names: str, grace: float = 5.0) -> None:
         """
-        End all children, the last started first, and forget them. Repeatable.
+        End the children *names*, or all, and forget them. Repeatable.
 
-        *grace* seconds are shared by all: whoever is left when they are over is killed.
+        Each gets SIGTERM, the last started first, and a moment to be gone before the next one; a
+        Celery worker takes 3 s, so nobody waits for another's end. Who is left after *grace*
+        seconds is killed.
         """
         deadline = time.monotonic() + grace
-        for name in reversed(list(self._children)):
-            self.stop_one(name, grace=max(0.0, deadline - time.monotonic()))
+        wanted = [name for name in reversed(self._children) if not names or name in names]
+        processes = [self._children.pop(name).process for name in wanted]
+        for process in processes:
+            if not _has_ended(process):
+                # Only the leader is asked: a Celery worker ends its own pool.
+                process.terminate()
+                _wait(process, min(deadline, time.monotonic() + HEAD_START_SECONDS))
+        for process in processes:
+            while not _wait(process, deadline):
+                _signal_group(process, signal.SIGKILL)
+                deadline = time.monotonic() + POLL_SECONDS
 
     def _note_exit(self, child: _Child, now: float) -> Exit:
         child.counted = True
@@ -215,15 +223,13 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    deadline = time.monotonic() + grace
-    if not _has_ended(process):
-        # Only the leader is asked: a Celery worker ends its own pool.
-        process.terminate()
+def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
+    """Tell whether the child ended by the instant *until* (monotonic)."""
     while not _has_ended(process):
-        if time.monotonic() >= deadline:
-            _signal_group(process, signal.SIGKILL)
+        if time.monotonic() >= until:
+            return False
         time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
+    return True
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

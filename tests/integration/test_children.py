@@ -133,6 +133,29 @@ def test_all_stop_the_last_first(children: Children, log: Path) -> None:
     assert list(children) == []
 
 
+def test_nobody_waits_for_the_end_of_another(children: Children, log: Path) -> None:
+    for name in ("one", "two", "three"):
+        children.start(
+            name, ["sh", "-c", "trap 'sleep 1; exit 0' TERM; echo up; sleep 600 & wait"], env=ENVIRONMENT, log=log
+        )
+    eventually(lambda: log.exists() and log.read_text().count("up") == 3)
+    began = time.monotonic()
+
+    children.stop()
+
+    assert 1.0 <= time.monotonic() - began < 2.5
+
+
+def test_some_can_be_stopped_and_the_others_go_on(children: Children, log: Path) -> None:
+    stopped = children.start("one", SLEEP, env=ENVIRONMENT, log=log)
+    going = children.start("two", SLEEP, env=ENVIRONMENT, log=log)
+
+    children.stop("one")
+
+    assert list(children) == ["two"]
+    assert (runs(stopped), runs(going)) == (False, True)
+
+
 def test_who_does_not_listen_is_killed_after_the_grace_that_all_share(children: Children, log: Path) -> None:
     pids = [children.start(name, DEAF, env=ENVIRONMENT, log=log) for name in ("one", "two", "three")]
     began = time.monotonic()
@@ -147,8 +170,8 @@ def test_a_frozen_child_can_be_stopped(children: Children, log: Path) -> None:
     pid = children.start("one", SLEEP, env=ENVIRONMENT, log=log)
     children.signal("one", signal.SIGSTOP)
 
-    children.stop_one("one", grace=0.1)
-    children.stop_one("one")
+    children.stop("one", grace=0.1)
+    children.stop("one")
 
     assert not runs(pid)
 
