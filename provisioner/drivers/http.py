@@ -1,0 +1,479 @@
+"""
+The one place in drivers that sends HTTP; touches sockets, and asks `domain/touch.py` first.
+
+Each call has a connection of its own: on one that was kept alive nobody could tell "never sent"
+from "sent, no answer".
+"""
+
+import http.client
+import ipaddress
+import queue
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from provisioner.domain import touch
+from provisioner.domain.connection import TlsPolicy
+from provisioner.errors import Busy, NotDone, RemoteError, Unreachable, Unsure, Unusable
+
+MAX_BODY_BYTES = 64 * 1024 * 1024  #: more than this is no answer of a DCIM
+CHUNK_BYTES = 64 * 1024
+PATIENCE_SECONDS = 5.0  #: longest that one call waits for its turn under `calls_per_second`
+
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+_Kind = TypeVar("_Kind", bound=RemoteError)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a call is about, for the message of what goes wrong; holds no value that is sent."""
+
+    system: str  #: the connection's name
+    operation: str = ""
+    server: str = ""
+
+    def error(self, kind: type[_Kind], detail: str) -> _Kind:
+        """Give an error of *kind* that says what, where and why."""
+        return kind(detail, system=self.system, operation=self.operation, server=self.server)
+
+    def unanswered(self, detail: str, *, mutating: bool) -> Unsure | Unusable:
+        """Give what an unusable answer means: an act is unsure, a look has shown nothing."""
+        return self.error(Unsure, detail) if mutating else self.error(Unusable, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer, whatever its status."""
+
+    status: int
+    body: bytes
+
+
+class Pace:
+    """Spreads the calls of this process so that no more than so many a second start."""
+
+    def __init__(
+        self,
+        per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
+        self._step = 1 / per_second if per_second > 0 else 0.0
+        self._clock = clock
+        self._pause = pause or threading.Event().wait
+        self._free_at = clock()
+        self._lock = threading.Lock()
+
+    def wait(self, about: About) -> None:
+        """
+        Return when it is this call's turn.
+
+        Raises:
+            Busy: the turn would come later than `PATIENCE_SECONDS`; nothing was sent.
+        """
+        if not self._step:
+            return
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._free_at)
+            if turn - now > PATIENCE_SECONDS:
+                raise about.error(Busy, "not sent: more calls are waiting than the limit lets through")
+            self._free_at = turn + self._step
+        if turn > now:
+            self._pause(turn - now)
+
+
+def new_session(tls: TlsPolicy) -> requests.Session:
+    """Give a session that trusts as *tls* says, and neither proxies, cookies nor redirects."""
+    session = _Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.clear()
+    session.headers.update({"User-Agent": "provisioner", "Accept-Encoding": "identity"})
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter(tls))
+    return session
+
+
+def send(
+    session: requests.Session,
+    method: str,
+    url: str,
+    data: bytes,
+    *,
+    total_seconds: float,
+    mutating: bool,
+    about: About,
+    headers: dict[str, str] | None = None,
+) -> Reply:
+    """
+    Send one request and give the whole answer, of whatever status.
+
+    *total_seconds* counts from the name look-up to the last byte; at its end the socket is shut
+    down, also under a server that drips. Nothing is followed, reused or sent twice.
+    A body without a length ends where the connection ends: whether it is whole, only its parser
+    can say.
+
+    Raises:
+        TransactionOpen: a database transaction is open.
+        NotDone: *mutating*, and the lease is shorter than the call may last.
+        Unreachable: no connection, or none that is trusted; nothing was sent.
+        Unsure: *mutating*, and bytes may have been sent, but no whole answer came.
+        Unusable: the same of a look.
+    """
+    try:
+        touch.may_call(total_seconds, mutating=mutating)
+    except NotDone as refusal:
+        raise about.error(NotDone, refusal.detail) from None
+    if fault := _address_fault(url):
+        raise about.error(Unreachable, fault)
+    every = {**(headers or {}), "Connection": "close"}
+    call = partial(session.request, method, url, data=data, headers=every)
+    with _Watch(total_seconds) as watch:
+        try:
+            return _exchange(call, watch)
+        except _NotConnected as refusal:
+            detail = refusal.sentence
+        except _TooLong:
+            detail = f"the answer is longer than {MAX_BODY_BYTES // 1024**2} MiB"
+        except _SAYS_NOTHING as trouble:
+            detail = _why(trouble, watch)
+    # Raised out here, so that the error has no context: the text of requests' own can hold secrets.
+    if not watch.connected:
+        raise about.error(Unreachable, detail)
+    raise about.unanswered(detail, mutating=mutating)
+
+
+#: All that requests, urllib3 and the sockets below them raise; deliberately not every `Exception`,
+#: because Celery's soft time limit is one and belongs to the engine.
+_SAYS_NOTHING = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+
+
+class _NotConnected(Exception):
+    """No connection that may be used; no byte of the request was sent."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class _TooLong(Exception):
+    """The body outgrew `MAX_BODY_BYTES`."""
+
+
+class _Watch:
+    """Cuts a call off when its time is over, and knows whether it ever had a connection."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.connected = False
+        self.expired = False
+        self._deadline = time.monotonic() + seconds
+        self._line: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._token = _present.set(self)
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        _present.reset(self._token)
+        with self._lock:
+            if self._line:
+                self._line.close()
+            self._line = None
+
+    def left(self) -> float:
+        """Give the seconds left, never 0, which sockets read as "do not block"."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def hold(self, sock: socket.socket) -> None:
+        """
+        Take *sock* as the line to cut.
+
+        A duplicate is kept, because TLS detaches the socket that it wraps: shutting down the
+        duplicate ends the connection whoever owns it then, also in the middle of a handshake.
+        """
+        with self._lock:
+            if self._line:
+                self._line.close()
+            self._line = sock.dup()
+        if self.expired:
+            self._cut()
+
+    def _cut(self) -> None:
+        with self._lock:
+            self.expired = True
+            if self._line:
+                try:
+                    self._line.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    return  # It is not connected yet, or not any more.
+
+
+_present: ContextVar[_Watch] = ContextVar("provisioner_http_watch")
+
+
+def _exchange(call: Callable[..., requests.Response], watch: _Watch) -> Reply:
+    with call(timeout=watch.left(), allow_redirects=False, stream=True) as response:
+        body = bytearray()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise _TooLong
+        if watch.expired:
+            # A body without a length ends where the connection ends, also where we cut it.
+            raise TimeoutError
+        return Reply(response.status_code, bytes(body))
+
+
+def _why(trouble: Exception, watch: _Watch) -> str:
+    """Say in our own words what *trouble* was; its text is never used."""
+    if watch.expired or isinstance(trouble, requests.Timeout | TimeoutError):
+        return f"no whole answer within {watch.seconds:g} s"
+    if not watch.connected:
+        return "the address is not one that can be called"
+    return "the connection ended before a whole answer had come"
+
+
+def _address_fault(url: str) -> str:
+    """Say why *url* can't be called, "" for a good one; the words never repeat it."""
+    try:
+        parts = urlsplit(url)
+        ill = parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0
+    except ValueError:
+        ill = True
+    else:
+        if parts.username is not None or parts.password is not None:
+            return "the address may not hold a user name or a password"
+    return "the address is not one that can be called" if ill else ""
+
+
+def _resolve(host: str, port: int, watch: _Watch) -> Sequence[_Address]:
+    """Look *host* up, in a thread of its own because the resolver takes no time limit."""
+    answers: queue.SimpleQueue[Sequence[_Address] | None] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):
+            answers.put(None)
+
+    if _is_address(host):
+        look()
+    else:
+        threading.Thread(target=look, daemon=True).start()
+    try:
+        found = answers.get(timeout=watch.left())
+    except queue.Empty:
+        raise _NotConnected(f"no answer about the name {host} within {watch.seconds:g} s") from None
+    if not found:
+        raise _NotConnected(f"the name {host} is unknown")
+    return found
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _dial(host: str, port: int, watch: _Watch) -> socket.socket:
+    """Connect to the first address of *host* that answers; the time left is shared among them."""
+    found = _resolve(host, port, watch)
+    sentence = ""
+    for position, (family, kind, protocol, _, address) in enumerate(found):
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError:
+            sentence = sentence or f"no way to {host}:{port}"
+            continue
+        try:
+            watch.hold(sock)
+            sock.settimeout(watch.left() / (len(found) - position))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(watch.left())
+        except OSError as trouble:
+            sock.close()
+            sentence = _no_connection(trouble, f"{host}:{port}", watch)
+        else:
+            return sock
+    raise _NotConnected(sentence)
+
+
+def _no_connection(trouble: OSError, where: str, watch: _Watch) -> str:
+    if watch.expired or isinstance(trouble, TimeoutError):
+        return f"no connection to {where} within {watch.seconds:g} s"
+    if isinstance(trouble, ConnectionRefusedError):
+        return f"connection refused by {where}"
+    return f"no way to {where}"
+
+
+class _WatchedHttp(HTTPConnection):
+    """A connection that the watch can cut."""
+
+    def _new_conn(self) -> socket.socket:
+        return _dial(self.host.strip("[]"), self.port, _present.get())
+
+    def connect(self) -> None:
+        super().connect()
+        _present.get().connected = True
+
+
+class _WatchedHttps(HTTPSConnection):
+    """The same with TLS: it counts as connected when the certificate has been trusted."""
+
+    def _new_conn(self) -> socket.socket:
+        return _dial(self.host.strip("[]"), self.port, _present.get())
+
+    def connect(self) -> None:
+        watch = _present.get()
+        try:
+            super().connect()
+        except (OSError, urllib3.exceptions.HTTPError, ValueError) as trouble:
+            sentence = _no_trust(trouble, watch)
+        else:
+            # Where trust was switched off, on purpose, not every call shall warn of it.
+            self.is_verified = True
+            watch.connected = True
+            return
+        raise _NotConnected(sentence)
+
+
+def _no_trust(trouble: Exception, watch: _Watch) -> str:
+    if isinstance(trouble, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {_verdict(trouble)}"
+    if watch.expired or isinstance(trouble, TimeoutError):
+        return f"no TLS connection within {watch.seconds:g} s"
+    if isinstance(trouble, urllib3.exceptions.SSLError):
+        return "the certificate is not trusted: it is not the one whose fingerprint is pinned"
+    if isinstance(trouble, ssl.SSLEOFError | ConnectionError):
+        return "the connection was closed during the TLS handshake"
+    return "no TLS could be agreed on; perhaps plain HTTP is spoken here"
+
+
+def _verdict(trouble: ssl.SSLCertVerificationError) -> str:
+    """Give OpenSSL's reason without the names that it may quote."""
+    return trouble.verify_message.split(",")[0].lower()
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _WatchedHttp
+
+    def _put_conn(self, conn: _Closable | None) -> None:
+        if conn:
+            conn.close()
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedHttps
+
+    def _put_conn(self, conn: _Closable | None) -> None:
+        if conn:
+            conn.close()
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Follow nothing; left to itself requests reads the body of a redirect without a limit."""
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    """Brings the watched connections and our own idea of trust into requests."""
+
+    def __init__(self, tls: TlsPolicy) -> None:
+        self._tls = tls
+        self._context: ssl.SSLContext | None = None
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Leave trust to the context below, where requests would load a bundle of its own."""
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *_: object, **__: object
+    ) -> HTTPConnectionPool:
+        parts = urlsplit(request.url or "")
+        trust: dict[str, Any] = {}
+        if parts.scheme == "https":
+            self._context = self._context or _context(self._tls)
+            trust = {
+                "ssl_context": self._context,
+                "cert_reqs": self._context.verify_mode,
+                "assert_fingerprint": _fingerprint(self._tls) or None,
+            }
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_host(
+            parts.hostname, parts.port, parts.scheme, pool_kwargs=trust
+        )
+        return pool
+
+
+def _fingerprint(tls: TlsPolicy) -> str:
+    """Give the pinned SHA-256 in bare hex, "" when none is pinned."""
+    if not tls.fingerprint:
+        return ""
+    bare = re.sub(r"[:\s]", "", tls.fingerprint).lower().removeprefix("sha256")
+    if not _SHA256_HEX.fullmatch(bare):
+        raise _NotConnected("the pinned fingerprint is not a SHA-256 in hex")
+    return bare
+
+
+def _context(tls: TlsPolicy) -> ssl.SSLContext:
+    """
+    Give the context that trusts as *tls* says.
+
+    OpenSSL's strict mode, Python's default since 3.13, is left out: panels of that age show
+    certificates without the key identifiers that it demands. A certificate given as authority is
+    trusted also when it is not a root, so that a self-signed one can simply be pasted.
+    """
+    if tls.fingerprint or not tls.verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    try:
+        context = ssl.create_default_context(cadata=tls.ca_pem or None)
+    except (ssl.SSLError, ValueError):
+        raise _NotConnected("the connection's authorities are not certificates in PEM") from None
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if tls.ca_pem:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
