@@ -81,15 +81,15 @@ class Pace:
         self._free_at = clock()
         self._lock = threading.Lock()
 
-    def wait(self, about: About) -> None:
+    def wait(self, about: About) -> float:
         """
-        Return when it is this call's turn.
+        Return when it is this call's turn, with the seconds that this took.
 
         Raises:
             Busy: the turn would come later than `PATIENCE_SECONDS`; nothing was sent.
         """
         if not self._step:
-            return
+            return 0.0
         with self._lock:
             now = self._clock()
             turn = max(now, self._free_at)
@@ -98,6 +98,7 @@ class Pace:
             self._free_at = turn + self._step
         if turn > now:
             self._pause(turn - now)
+        return turn - now
 
 
 def new_session(tls: TlsPolicy) -> requests.Session:

@@ -65,11 +65,15 @@ class Loopback:
             threading.Thread(target=self._play, args=(sock,), daemon=True).start()
 
     def _play(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        try:
             if self._tls:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             self._open.append(sock)
             self._script(sock)
+        except OSError:
+            return
+        finally:
+            sock.close()
 
 
 def read_request(sock: socket.socket) -> bytes:
