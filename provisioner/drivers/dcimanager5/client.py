@@ -422,6 +422,8 @@ def _root_of(reply: http.Reply, wire: _Call) -> ET.Element:
         raise wire.about.error(Busy, "the panel says that we call too often")
     if reply.status == HTTPStatus.NOT_FOUND:
         raise wire.foreign("no DCImanager at this path (HTTP 404)")
+    if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
+        raise wire.foreign(f"answers with a redirect (HTTP {reply.status}): give the final address")
     if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         raise wire.unanswered(f"the web server answers HTTP {reply.status} instead of the panel")
     body = reply.body.lstrip()

@@ -216,7 +216,7 @@ class Dcimanager5:
         about = self._client.about("iplist.delete", server)
         with nothing_sent(about):
             until = self._client.deadline()
-            rows = self._addresses(server, self._form(server, until=until), until)
+            rows = self._addresses(server, self._form(server, (), until=until), until)
         found = next((address for address in rows if address.ref == row), None)
         if not found:
             raise about.error(NoSuchObject, "not sent: the server has no such address row")

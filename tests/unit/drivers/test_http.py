@@ -113,6 +113,46 @@ def test_a_server_that_drips_its_handshake_is_cut_off_and_nothing_was_sent() -> 
         assert error.detail == "no TLS connection within 0.2 s"
 
 
+@pytest.mark.parametrize("start", [HEAD, HEAD + b"\r\n"])
+def test_a_dripping_server_is_cut_off_under_tls_too(trusted: Certificate, start: bytes) -> None:
+    with Loopback(dripping(start, b"x: 1\r\n"), trusted.server) as server:
+        began = time.monotonic()
+        error = failing(server.url, seconds=0.3, tls=TlsPolicy(ca_pem=trusted.pem))
+
+        assert time.monotonic() - began < 1.0
+        assert type(error) is Unsure
+        assert error.detail == "no whole answer within 0.3 s"
+
+
+def test_an_ipv6_address_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loopback(answering("ok")) as server:
+        here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+        asked: list[object] = []
+
+        def look_up(host: str, *_: object, **__: object) -> object:
+            asked.append(host)
+            return here
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+        assert call("http://[2001:db8::1]:1500/dcimgr").body == b"ok"
+        assert asked == ["2001:db8::1"]
+
+
+def test_a_family_that_this_host_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loopback(answering("ok")) as server:
+        here = [
+            (-1, socket.SOCK_STREAM, 6, "", ("::1", server.port)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
+
+        assert call("http://dci.example.net/dcimgr").body == b"ok"
+
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here[:1])
+        assert failing("http://dci.example.net/dcimgr").detail == "no way to dci.example.net:80"
+
+
 def test_a_name_server_that_does_not_answer_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
