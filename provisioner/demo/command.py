@@ -1,0 +1,201 @@
+"""`provisioner demo`: one command that shows the whole product at work. Touches what its helpers touch."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from provisioner.demo import promises, scenario, state
+from provisioner.demo.client import Api, ApiError
+from provisioner.demo.programs import PostgresFailed
+from provisioner.demo.show import Show, choose
+from provisioner.demo.supervisor import ROOT, DemoFailed, Supervisor, tail
+from provisioner.simulators.client import Control, ControlError
+
+#: How long the three orders may take before the demo gives up on them.
+ORDERS_SECONDS = 90.0
+
+#: How often the orders are asked for.
+LOOK_SECONDS = 0.15
+
+EPILOG = "\n".join(
+    ["\b", "examples:", *(f"  provisioner {line}" for line in ("demo", "demo --once", "demo --stay", "demo --reset"))]
+)
+
+
+class _Ended(BaseException):
+    """SIGTERM or SIGINT came."""
+
+
+def demo(
+    state_dir: Annotated[Path, typer.Option("--state", help="Folder for database and logs.")] = ROOT / ".demo",
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End when the orders are through, also on a terminal.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Stay up when they are through, also without one.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Delete what earlier demos left, and end.")] = False,
+) -> None:
+    """
+    Order three dedicated servers in a simulated data centre and watch what happens.
+
+    Everything that production has runs as a child process, on loopback only: PostgreSQL, broker, API, workers,
+    beat, Flower. Ends with 0 when every promise held, with 1 when not.
+    """
+    if once and stay:
+        raise typer.BadParameter("--once and --stay contradict each other")
+    if reset:
+        used = state.remove(state_dir)
+        typer.echo(f"still in use: {', '.join(map(str, used))}" if used else f"nothing is left in {state_dir}")
+        raise typer.Exit(1 if used else 0)
+    console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    stays = stay or (console.is_terminal and not once)
+    raise typer.Exit(_run(console, state_dir, stays=stays))
+
+
+def _run(console: Console, base: Path, *, stays: bool) -> int:
+    began = time.monotonic()
+    folder = None
+    try:
+        with _signals():
+            folder = state.take(base)
+            return _Demo(console, folder, began).play(stays=stays)
+    except (DemoFailed, PostgresFailed, state.NoFolder, ApiError, ControlError) as error:
+        sys.stderr.write(f"demo: {error}\n")
+        return 1
+    except (_Ended, KeyboardInterrupt):
+        console.print("stopped; nothing was left running")
+        return 0 if stays else 130
+    finally:
+        if folder is not None:
+            folder.release()
+
+
+class _Demo:
+    def __init__(self, console: Console, folder: state.StateFolder, began: float) -> None:
+        self._console = console
+        self._began = began
+        self._show: Show = choose(console)
+        self._supervisor = Supervisor(folder, tell=self._show.say)
+        self._orders = scenario.orders()
+        self._token = ""
+
+    def play(self, *, stays: bool) -> int:
+        """Run the demo; return its exit code."""
+        try:
+            with self._supervisor.running():
+                kept = self._story()
+                if not kept or not stays:
+                    return 0 if kept else 1
+                self._stay()
+                return 0
+        except BaseException:
+            self._show.close()
+            raise
+
+    def _story(self) -> bool:
+        token = self._supervisor.command("token", "create", "demo", "--role", "admin", "--panel", "demo")
+        self._token = str(token["token"])
+        api = Api(self._supervisor.api_url, self._token)
+        simulated = self._supervisor.simulated
+        control = Control(simulated.control_url)
+        self._show.say(f"API {self._supervisor.api_url}/docs   token {self._token}")
+        untouched = scenario.prepare(control, self._orders)
+        scenario.connect(api, simulated, self._orders)
+        self._show.say(f"connected the data centre {simulated.url} and made {len(self._orders)} packages")
+        for order in self._orders:
+            scenario.place(api, order)
+            order.ordered_at = time.monotonic()
+        self._supervisor.start_flower()
+        self._watch(api)
+        self._show.close()
+        first = self._orders[0]
+        if first.ended_at is not None:
+            self._console.print(
+                f"\nfirst order handed over {first.ended_at - self._began:.1f} s after start,"
+                f" {first.ended_at - first.ordered_at:.1f} s after it was ordered"
+            )
+        return self._judge(control, untouched)
+
+    def _watch(self, api: Api) -> None:
+        deadline = time.monotonic() + ORDERS_SECONDS
+        while time.monotonic() < deadline:
+            self._supervisor.tend()
+            for order in self._orders:
+                order.job = api.get(f"/v1/jobs/{order.job_id}")
+                if order.standing in order.ends and order.ended_at is None:
+                    order.ended_at = time.monotonic()
+            self._show.orders(self._orders)
+            if all(order.standing in order.ends or order.standing == "failed" for order in self._orders):
+                return
+            time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+    def _judge(self, control: Control, untouched: list[dict[str, object]]) -> bool:
+        """Print every promise, looked up in the data centre; return whether all held."""
+        found = [
+            promises.Promise(
+                f"{order.ref} ({order.story}): {' or '.join(order.ends)}", order.standing in order.ends, order.standing
+            )
+            for order in self._orders
+        ]
+        found += promises.check(
+            promises.Truth(
+                world=control.world(),
+                violations=control.invariants(token_pattern="provisioner .*"),  # noqa: S106 - a pattern
+                journal=control.journal(),
+                admin=self._supervisor.simulated.admin_user,
+            ),
+            self._orders,
+            untouched,
+        )
+        self._console.print("\nWhat was promised, by the simulated data centre's own books (not by our database):")
+        for promise in found:
+            line = f"  {'kept  ' if promise.held else 'BROKEN'}  {promise.text}"
+            self._console.print(line if promise.held else f"{line}; seen: {promise.seen}")
+        broken = sum(not promise.held for promise in found)
+        self._console.print(f"{len(found)} promises, {broken or 'none'} broken.")
+        for ended in self._supervisor.exits:
+            self._console.print(f"\n{ended}\n{tail(ended.log)}")
+        return broken == 0
+
+    def _stay(self) -> None:
+        url = self._supervisor.api_url
+        header = f"Authorization: Bearer {self._token}"
+        exports = " ".join(f"{key}='{value}'" for key, value in self._supervisor.environment().items())
+        self._console.print(
+            f"""
+It stays up. Ctrl-C ends everything.
+  API      {url}/docs
+  Flower   {self._supervisor.flower_url}/tasks
+  token    {self._token}
+Type next, in another terminal:
+  curl -H '{header}' {url}/v1/stock?package=starter
+  curl -H '{header}' {url}/v1/jobs/{self._orders[1].job_id}
+  env {exports} ./run cli job show {self._orders[2].job_id}"""
+        )
+        while True:
+            self._supervisor.tend()
+            time.sleep(0.2)  # noqa: TID251 - the supervisor is no worker
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        # Once is enough: a second Ctrl-C would interrupt the clearing away.
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)
+        raise _Ended
+
+    before = {name: signal.signal(name, end) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

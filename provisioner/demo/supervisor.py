@@ -1,0 +1,253 @@
+"""The demo's house: everything that production has, as children on loopback. Touches processes and ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import provisioner
+from provisioner.demo.children import Children, Exit, free_port
+from provisioner.demo.client import Api, ApiError
+from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.demo.state import StateFolder
+
+#: Where `python -m provisioner` and `-m celery -A workers.app` find their modules.
+ROOT = Path(provisioner.__file__).parents[1]
+
+#: How long a child may take until it can be used; slow disks and cold caches included.
+START_SECONDS = 60.0
+
+#: How often something that is awaited is looked at.
+POLL_SECONDS = 0.03
+
+#: The database is made anew by every demo; its cluster is kept.
+DATABASE = "demo"
+
+#: Short spans, in the order that the engine asks for: call < soft < hard < lease.
+SPANS = {
+    "call": 1.5,
+    "soft": 2.0,
+    "hard": 2.5,
+    "lease": 3.0,
+    "reconcile": 0.2,
+    "observe_short": 0.3,
+    "observe_long": 0.3,
+    "observe_stock": 1.0,
+    "view_age": 2.0,
+    "wake_grace": 1.0,
+    "pass_over": 2.0,
+    "canary": 2.0,
+    "probe": 0.5,
+}
+
+#: Every span of the steps' policies (settle, back-off, deadline) is multiplied by this.
+STEP_SCALE = 0.02
+
+#: How long things take in the simulated data centre, in seconds.
+DURATIONS = {
+    "power": 0.2,
+    "boot": 0.3,
+    "enable": 0.05,
+    "link_settle": 0.1,
+    "install_visible": 0.1,
+    "install": 1.5,
+    "cancel": 0.1,
+}
+
+#: Types of the simulated servers in turn, and how many there are in all.
+TYPES = ("HP-E3-16G", "HP-E3-16G", "HP-E5-64G", "SM-X11-32G")
+SERVERS = 12
+
+#: The simulated administrator's password; it guards nothing but a simulation.
+PASSWORD = "demo-secret"  # noqa: S105
+
+
+class DemoFailed(Exception):
+    """A child does not come up; the message says which, and where its words are."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """The simulated data centre's addresses."""
+
+    url: str
+    control_url: str
+    ssh_port: int
+    admin_user: str
+    certificate_sha256: str | None
+
+
+class Supervisor:
+    """Starts the children, brings them back, and stops them all."""
+
+    def __init__(self, state: StateFolder, *, tell: Callable[[str], None]) -> None:
+        self._state = state
+        self._tell = tell
+        self.children = Children()
+        self.postgres = EmbeddedPostgres(state.path, fsync=False)  # its database lives as long as this demo
+        self.api_url = f"http://127.0.0.1:{free_port()}"
+        self.flower_url = f"http://127.0.0.1:{free_port()}"
+        self.exits: list[Exit] = []
+        self._broker_url = ""
+        self._simulated: Simulated | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Have everything up inside, and nothing left behind afterwards."""
+        try:
+            self._start()
+            yield
+        finally:
+            self.stop()
+
+    @property
+    def simulated(self) -> Simulated:
+        """Where the simulated data centre is, known once it runs."""
+        if self._simulated is None:
+            raise DemoFailed("the simulator does not run")
+        return self._simulated
+
+    def stop(self) -> None:
+        """End every child, the database last. Repeatable."""
+        self.children.stop(grace=3.0)
+        self.postgres.stop()
+
+    def tend(self) -> None:
+        """Start again who ended; say so."""
+        for ended in self.children.tend():
+            self.exits.append(ended)
+            self._tell(str(ended))
+
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """
+        Wait until *ready* says yes, tending the children.
+
+        Raises:
+            DemoFailed: it does not within *seconds*.
+        """
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() >= deadline:
+                raise DemoFailed(f"{what} did not come up within {seconds:.0f} s; logs are in {self._state.logs}")
+            self.tend()
+            self._gone(what)
+            time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+    def command(self, *words: str) -> dict[str, Any]:
+        """
+        Run `provisioner WORDS --json` to its end and return what it says.
+
+        Raises:
+            DemoFailed: it failed; its sentence is in the message.
+        """
+        name = " ".join(words[:2])
+        log = self._state.logs / f"{name.replace(' ', '-')}.log"
+        log.unlink(missing_ok=True)
+        self._begin(name, ["-m", "provisioner", *words, "--json"])
+        self._await_end(name, log)
+        text = log.read_text(errors="replace")
+        self.children.stop(name)
+        self.exits.clear()
+        start = text.find("{")
+        if start < 0:
+            raise DemoFailed(f"`provisioner {name}` failed: {text.strip()[-500:]}")
+        said: dict[str, Any] = json.loads(text[start:])
+        return said
+
+    def environment(self) -> dict[str, str]:
+        """Return the children's whole environment: also what a person types to join them."""
+        return {
+            "PROVISIONER_DATABASE_URL": self.postgres.url(DATABASE),
+            "PROVISIONER_BROKER_URL": self._broker_url,
+            "PROVISIONER_SECRET_KEY_FILE": str(self._state.path / "secret.key"),
+            "PROVISIONER_SPANS": json.dumps(SPANS),
+            "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
+        }
+
+    def _start(self) -> None:
+        for old in self._state.logs.glob("*.log"):
+            old.unlink(missing_ok=True)
+        self._tell("starting: PostgreSQL, broker, API, workers, beat, Flower, a simulated data centre")
+        self._begin("broker", ["-m", "provisioner.demo.broker"])
+        self._begin("simulator", ["-m", "provisioner.simulators", "--tls", *_fleet()])
+        self.postgres.start()
+        self.postgres.drop_database(DATABASE)
+        self.postgres.create_database(DATABASE)
+        key = self._state.path / "secret.key"
+        key.unlink(missing_ok=True)
+        self.wait("the broker", lambda: bool(self._first_line("broker", "redis://")))
+        self._broker_url = self._first_line("broker", "redis://")
+        self.command("key", "generate", str(key))
+        self.command("db", "upgrade")
+        self._start_ours()
+        self.wait("the simulator", lambda: bool(self._first_line("simulator", "{")))
+        said = json.loads(self._first_line("simulator", "{"))
+        self._simulated = Simulated(**{name: said[name] for name in Simulated.__dataclass_fields__})
+        self.wait("the API", self._api_answers)
+
+    def _start_ours(self) -> None:
+        _, _, api_port = self.api_url.rpartition(":")
+        self._begin("api", ["-m", "provisioner", "api", "--host", "127.0.0.1", "--port", api_port], restart=True)
+        self._begin("worker-steps", ["-m", "provisioner", "worker", "--queues", "steps,observe", "--concurrency", "2"])
+        self._begin("worker-control", ["-m", "provisioner", "worker", "--queues", "control", "--concurrency", "1"])
+        self._begin("beat", ["-m", "provisioner", "beat", "--schedule", str(self._state.path / "beat.db")])
+
+    def start_flower(self) -> None:
+        """Start Flower; after the workers, or its first look finds nobody."""
+        _, _, port = self.flower_url.rpartition(":")
+        self._begin("flower", ["-m", "provisioner", "flower", "--host", "127.0.0.1", "--port", port], restart=True)
+
+    def _begin(self, name: str, argv: Sequence[str], *, restart: bool = False) -> None:
+        environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HOME": str(self._state.path)}
+        if self._broker_url:
+            environment |= self.environment()
+        restart = restart or name.startswith(("worker", "beat"))
+        log = self._state.logs / f"{name.replace(' ', '-')}.log"
+        self.children.start(name, [sys.executable, *argv], env=environment, log=log, cwd=ROOT, restart=restart)
+
+    def _first_line(self, name: str, start: str) -> str:
+        """Return the first line of a child's log that begins with *start*, once it is whole."""
+        try:
+            text = self.children.log(name).read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return next((line.strip() for line in text.splitlines(keepends=True) if line.startswith(start)), "")
+
+    def _api_answers(self) -> bool:
+        try:
+            Api(self.api_url, timeout=2.0).get("/healthz")
+        except ApiError:
+            return False
+        return True
+
+    def _await_end(self, name: str, log: Path) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.children.pid(name) is not None:
+            if time.monotonic() >= deadline:
+                raise DemoFailed(f"`provisioner {name}` takes too long; see {log}")
+            time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+    def _gone(self, what: str) -> None:
+        for ended in self.exits:
+            if ended.restart_in is None:
+                raise DemoFailed(f"{what} did not come up: {ended}\n{tail(ended.log)}")
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last words of a child."""
+    try:
+        return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _fleet() -> list[str]:
+    types = [word for name in TYPES for word in ("--type", name)]
+    return ["--servers", str(SERVERS), "--admin-password", PASSWORD, *types]
