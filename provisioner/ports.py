@@ -1,9 +1,14 @@
 """What the core asks of the world, one small Protocol a need; knows the domain and nobody else."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
+from provisioner.domain.attempt import Attempt, Command, Policy, StepRow
+from provisioner.domain.engine import Decision
+from provisioner.domain.job import Conclusion
 from provisioner.domain.server import (
     AddressRow,
     Capabilities,
@@ -15,9 +20,11 @@ from provisioner.domain.server import (
     RowRef,
     ServerReading,
     ServerRef,
+    ServerView,
     User,
     UserRef,
 )
+from provisioner.domain.service import AccountBook, Claim, Order, Package
 
 
 class Driver(Protocol):
@@ -156,9 +163,236 @@ class Clock(Protocol):
         ...
 
 
-class Tasks(Protocol):
-    """Placeholder of the message port; see `Waker`."""
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """One message: "look at this attempt"; ids, and names for readers in Flower. Never a secret."""
 
-    def send(self, wakeups: Sequence[Mapping[str, object]]) -> None:
-        """Send."""
+    job_id: int
+    attempt_id: int
+    attempt_n: int
+    pos: int
+    step: str  #: name of the step
+    undoes: int | None  #: of an undo: the position that it undoes
+    kind: str  #: job kind
+    order: str  #: the order's reference at billing, "" for a job on a claim
+    server: str
+    queue: str
+    sends: int  #: how many messages this step has had, this one included
+    root_id: str  #: first task of the attempt
+    parent_id: str | None  #: task that this one follows or replaces
+
+
+class Waker(Protocol):
+    """Says "look again"; lost, late or doubled, it changes nothing but delay. Never raises, never blocks long."""
+
+    def wake(self, wakeups: Sequence[Wakeup]) -> None:
+        """Send a message for each."""
+        ...
+
+    def tick(self) -> None:
+        """Ask for a reconcile tick now."""
+        ...
+
+    def observe(self, connection_id: int) -> None:
+        """Ask for a list reading of a connection."""
+        ...
+
+    def lost(self, task_id: str, worker: str, sentence: str) -> None:
+        """Tell readers of Flower that a task died with its worker."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What a claim gives: the attempt, its steps, and all that one touch needs to know, in one statement."""
+
+    attempt_id: int
+    job_id: int
+    attempt_n: int
+    epoch: int
+    owner: str
+    now: datetime  #: the database's clock at the claim
+    attempt: Attempt
+    steps: tuple[StepRow, ...]
+    service_id: int | None
+    order: Order
+    package: Package
+    admin: UserRef
+    customer: UserRef | None
+    claim: Claim
+    view: ServerView | None
+    connection_id: int
+    connection_name: str
+    queue: str
+    restricted_step: str  #: step that the connection is restricted for, "" for none
+    failing_steps: frozenset[str]  #: steps that the burn-through guard counts on this connection
+    secrets: Mapping[str, int]  #: name → id of a secret
+    root_task_id: str
+    task_id: str
+
+
+class Refusal(StrEnum):
+    """Why a message found nothing to do."""
+
+    FENCED = "fenced"  #: somebody else has it, it moved on, or it waits
+    NO_SLOT = "no_slot"  #: the connection is as busy as it may be
+    AWAY = "away"  #: the connection is paused
+
+
+class Engine(Protocol):
+    """The store as `run_step` sees it. Each method is one commit; writes raise `Fenced` behind a newer epoch."""
+
+    def claim(self, attempt_id: int, pos: int, *, owner: str, task_id: str, worker: str) -> Touched | Refusal:
+        """Take the attempt if it may run now at *pos*; the claim issues the epoch."""
+        ...
+
+    def remember(self, touched: Touched, decision: Decision) -> StepRow | None:
+        """Commit the memo before the act, with the database's clock; None when a record found its place taken."""
+        ...
+
+    def save(self, touched: Touched, decision: Decision) -> Sequence[Wakeup]:
+        """Save a decision that does not end the attempt, free the slot; returns the messages that are due."""
+        ...
+
+    def end(self, touched: Touched, decision: Decision, conclusion: Conclusion) -> None:
+        """Save the end of an attempt with all that it means for job, service, claim and connection."""
+        ...
+
+    def blames(self, touched: Touched, step: str) -> int:
+        """Count servers on which *step* failed lately without a success between, this one included."""
+        ...
+
+    def counted(self, touched: Touched) -> tuple[int, bool]:
+        """Give how many ended attempts of the job blame a server, and whether a cancel was requested."""
+        ...
+
+    def accounts(self, touched: Touched) -> AccountBook:
+        """Give what our books know of the users of the connection."""
+        ...
+
+    def secret(self, secret_id: int) -> bytes:
+        """Give a secret's ciphertext. Raises `NotFound` when it was erased."""
+        ...
+
+    def trouble(self, connection_id: int, *, denied: bool, reason: str) -> None:
+        """Count a look or act that found the connection away; pauses it when that lasts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A secret as it is stored."""
+
+    ciphertext: bytes
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an order came to."""
+
+    service_id: int
+    job_id: int
+    created: bool  #: False: the same order was here before
+
+
+class Services(Protocol):
+    """The store as callers see it: orders and verbs, each one transaction."""
+
+    def place(
+        self, order: Order, package: Package, *, root: Sealed, panel: Sealed, panel_made: bool, key: str | None
+    ) -> Placed:
+        """Accept an order once. Raises `KeyReused`."""
+        ...
+
+    def command(self, job_id: int, given: Command, policies: Mapping[str, Policy]) -> Sequence[Wakeup]:
+        """Give a verb to a job; returns the messages that are due. Raises `NotFound`, `IllegalMove`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A lease that ran out: its task is dead, and with it what Flower shows."""
+
+    task_id: str
+    worker: str
+    wakeup: Wakeup
+
+
+class Reconciler(Protocol):
+    """The store as `reconcile` sees it; each method is one commit of at most *limit* rows."""
+
+    def beat(self, name: str, interval_seconds: float) -> bool:
+        """Say whether it is this process's turn: the heartbeat is older than the interval, or work is due."""
+        ...
+
+    def expired(self, limit: int) -> Sequence[Lost]:
+        """Make attempts whose lease ran out ready again."""
+        ...
+
+    def due(self, limit: int) -> Sequence[Wakeup]:
+        """Make attempts ready whose wait is over, and give those whose message seems lost."""
+        ...
+
+    def running_owners(self, host: str) -> Sequence[str]:
+        """Give the owners of running attempts whose name begins with *host*."""
+        ...
+
+    def bury(self, owners: Sequence[str]) -> int:
+        """Let the leases of dead *owners* run out at once; returns how many there were."""
+        ...
+
+    def sweep(self) -> None:
+        """Erase secrets that are due, end jobs that waited too long for stock."""
+        ...
+
+
+class Planner(Protocol):
+    """The store as planning sees it."""
+
+    def to_plan(self, limit: int) -> Sequence[int]:
+        """Give queued jobs whose turn it is, oldest first."""
+        ...
+
+    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]], note: Callable[[int], str]) -> "Planned":
+        """Take the next candidate for a job, or say what it waits for; one commit. *note*: claim id → note token."""
+        ...
+
+    def to_observe(self) -> Sequence[int]:
+        """Give connections whose list must be read now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What planning came to."""
+
+    wakeup: Wakeup | None = None  #: an attempt was made: send it
+    observe: int | None = None  #: this connection's list is too old: read it first, then plan again
+    job_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A leased turn to read a connection's list."""
+
+    connection_id: int
+    owner: str
+    began_at: datetime  #: the database's clock, before the call
+    probing: bool  #: the connection is paused: this call only tries whether it is back
+
+
+class Observer(Protocol):
+    """The store as `observe` sees it."""
+
+    def turn(self, connection_id: int, owner: str) -> Observation | None:
+        """Lease the connection's list; None while somebody else reads it."""
+        ...
+
+    def apply(self, observation: Observation, listing: Listing) -> Sequence[Wakeup]:
+        """Write what differs, wake whom it concerns; returns the messages."""
+        ...
+
+    def failed(self, observation: Observation, reason: str, *, away: bool, denied: bool) -> None:
+        """Give the turn back after a reading that can't be used."""
         ...

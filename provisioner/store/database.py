@@ -1,0 +1,111 @@
+"""One way to PostgreSQL: constant SQL text, one statement a commit, or a transaction that is marked as open."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from provisioner.domain import touch
+from provisioner.errors import Overloaded
+
+Row = Mapping[str, Any]
+READ_ONLY = "25006"
+OUT_OF_SPACE = ("53100", "53200", "53300", "57P03", "57P01", "57P02")
+
+
+def as_json(value: object) -> str:
+    """Give *value* as JSON text; instants and enumerations as their text."""
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+class Session:
+    """Runs statements on one connection; rows come as mappings."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Use *connection*."""
+        self._connection = connection
+
+    def rows(self, sql: str, /, **values: object) -> list[Row]:
+        """Run *sql* and give all its rows."""
+        found = self._connection.exec_driver_sql(sql, values)
+        return [cast("Row", row._mapping) for row in found] if found.returns_rows else []  # noqa: SLF001 - its public name
+
+    def row(self, sql: str, /, **values: object) -> Row | None:
+        """Run *sql* and give its first row, None without one."""
+        found = self.rows(sql, **values)
+        return found[0] if found else None
+
+    def value(self, sql: str, /, **values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
+        """Run *sql* and give the first value of its first row, None without one."""
+        found = self.row(sql, **values)
+        return next(iter(found.values())) if found else None
+
+
+class Database:
+    """A pool of connections. `once` commits each statement; `transaction` commits at its end."""
+
+    def __init__(self, url: str, *, pool_size: int = 1, application: str = "provisioner") -> None:
+        """Connect lazily; *pool_size* connections at most."""
+        options = "-c statement_timeout=5000 -c lock_timeout=5000 -c timezone=UTC"
+        self.url = url
+        self.engine: Engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_reset_on_return=None,
+            connect_args={"connect_timeout": 3, "options": options, "application_name": application},
+        )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def forget(self) -> None:
+        """Drop the connections inherited over a fork without closing the parent's."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def once(self) -> Iterator[Session]:
+        """Give a session in which each statement is its own commit."""
+        with _translated(), self._autocommit.connect() as connection:
+            yield Session(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Give a session that commits at the end, all or nothing; the outside may not be called inside."""
+        with _translated(), touch.transaction(), self.engine.begin() as connection:
+            yield Session(connection)
+
+    def rows(self, sql: str, /, **values: object) -> list[Row]:
+        """Run one statement and commit."""
+        with self.once() as session:
+            return session.rows(sql, **values)
+
+    def row(self, sql: str, /, **values: object) -> Row | None:
+        """Run one statement, commit, give the first row."""
+        with self.once() as session:
+            return session.row(sql, **values)
+
+    def value(self, sql: str, /, **values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
+        """Run one statement, commit, give the first value."""
+        with self.once() as session:
+            return session.value(sql, **values)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn "the database can't now" into `Overloaded`; bugs of ours stay what they are."""
+    try:
+        yield
+    except DBAPIError as error:
+        code = getattr(error.orig, "pgcode", None)
+        if error.connection_invalidated or code in OUT_OF_SPACE or code == READ_ONLY or code is None:
+            if code == READ_ONLY:  # a standby, or a primary that was demoted: never use this connection again
+                raise Overloaded("the database is read-only") from None
+            raise Overloaded(f"the database can't take it now ({code or type(error.orig).__name__})") from None
+        raise

@@ -1,0 +1,28 @@
+"""Rows as messages: what `SEND` statements select, and the wake-up that is made of it."""
+
+from provisioner.ports import Wakeup
+from provisioner.store.database import Row
+
+#: of `sent` (a step), a (attempt), j (job), s (service), cl (claim), c (connection)
+WAKEUP_COLUMNS = """
+  a.job_id, a.id AS attempt_id, a.n AS attempt_n, sent.pos, sent.name AS step, sent.undoes, j.kind,
+  coalesce(s.external_ref, '') AS order_ref, cl.server_ref, c.queue, sent.sends, a.root_task_id, a.last_task_id"""
+
+
+def wakeup(row: Row) -> Wakeup:
+    """Build a message."""
+    return Wakeup(
+        job_id=row["job_id"],
+        attempt_id=row["attempt_id"],
+        attempt_n=row["attempt_n"],
+        pos=row["pos"],
+        step=row["step"],
+        undoes=row["undoes"],
+        kind=row["kind"],
+        order=row["order_ref"],
+        server=row["server_ref"],
+        queue=row["queue"],
+        sends=row["sends"],
+        root_id=row["root_task_id"],
+        parent_id=row["last_task_id"] or None,
+    )

@@ -1,0 +1,182 @@
+"""List readings in PostgreSQL: who reads, what differs, whom it wakes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from provisioner.domain.server import ListedServer, Listing, Power
+from provisioner.domain.spans import Spans
+from provisioner.domain.stock import bars, sentence, trouble, twins
+from provisioner.ports import Observation, Wakeup
+from provisioner.store import rows
+from provisioner.store.connections import COUNT_TROUBLE, pause, resume
+from provisioner.store.database import Database, Row, Session, as_json
+from provisioner.store.engine import SEND
+from provisioner.store.messages import wakeup
+
+KEPT = 60  #: starts of list calls that are remembered: enough to see three between an act and its settle time
+
+TURN = """
+UPDATE connection SET observe_owner = %(owner)s, observe_tried_at = clock_timestamp(),
+       observe_lease_until = clock_timestamp() + %(lease)s * interval '1 s'
+ WHERE id = %(id)s AND (observe_lease_until IS NULL OR observe_lease_until < clock_timestamp())
+   AND (state <> 'paused' OR paused_by = 'away' OR (paused_by = 'denied' AND denied_count < %(denied)s))
+RETURNING clock_timestamp() AS began_at, state = 'paused' AS probing"""
+
+MINE = """
+SELECT state, observations FROM connection WHERE id = %(id)s AND observe_owner = %(owner)s FOR UPDATE"""
+
+VIEWS = """
+SELECT server_ref, listed, barred, trouble, edges, changed_from, gone_from FROM server_view
+ WHERE connection_id = %(id)s"""
+
+UPSERT = """
+INSERT INTO server_view (connection_id, server_ref, listed, server_type, barred, trouble, changed_from, gone_from,
+                         edges)
+SELECT %(id)s, r.ref, r.listed, r.server_type, r.barred, r.trouble, %(began)s, NULL, r.edges
+  FROM jsonb_to_recordset(%(rows)s::jsonb)
+    AS r (ref text, listed jsonb, server_type text, barred text, trouble int, edges jsonb)
+    ON CONFLICT (connection_id, server_ref) DO UPDATE
+   SET listed = excluded.listed, server_type = excluded.server_type, barred = excluded.barred,
+       trouble = excluded.trouble, changed_from = excluded.changed_from, gone_from = NULL, edges = excluded.edges"""
+
+GONE = """
+UPDATE server_view SET gone_from = %(began)s, changed_from = %(began)s
+ WHERE connection_id = %(id)s AND gone_from IS NULL AND server_ref = ANY(%(refs)s)"""
+
+READ = """
+UPDATE connection SET observed_from = %(began)s, observe_owner = NULL, observe_lease_until = NULL, observe_error = '',
+       away_count = 0, denied_count = 0,
+       observations = (array_append(observations, %(began)s::timestamptz))
+                      [greatest(1, cardinality(observations) + 2 - %(kept)s):]
+ WHERE id = %(id)s"""
+
+#: whose server changed, or who waits for a list that begins after an instant which has come
+WOKEN = """
+UPDATE attempt a SET state = 'ready', awaits = NULL, wake_distance = %(grace)s,
+       resume_at = clock_timestamp() + %(grace)s * interval '1 s'
+  FROM claim cl
+ WHERE a.connection_id = %(id)s AND a.awaits IS NOT NULL AND a.state = 'waiting' AND cl.id = a.claim_id
+   AND (cl.server_ref = ANY(%(changed)s) OR a.resume_at <= %(began)s)
+RETURNING a.id"""
+
+#: stock may have appeared, or the list that planning waited for is there
+PLANNED = """
+UPDATE job SET plan_at = clock_timestamp()
+  FROM service s
+ WHERE s.id = job.service_id AND job.state = 'queued'
+   AND s.package -> 'connections' ? (SELECT name FROM connection WHERE id = %(id)s)
+   AND (job.plan_at IS NOT NULL
+        OR (job.waits_for = 'stock' AND s.package ->> 'server_type' = ANY(%(types)s)))"""
+
+FAILED = """
+UPDATE connection SET observe_owner = NULL, observe_lease_until = NULL, observe_error = %(reason)s
+ WHERE id = %(id)s AND observe_owner = %(owner)s RETURNING id"""
+
+
+class ObserverStore:
+    """Satisfies `ports.Observer`."""
+
+    def __init__(self, database: Database, spans: Spans) -> None:
+        """Work on *database*."""
+        self._db, self._spans = database, spans
+
+    def turn(self, connection_id: int, owner: str) -> Observation | None:
+        """Lease the connection's list; None while somebody else reads it."""
+        row = self._db.row(TURN, id=connection_id, owner=owner, lease=self._spans.lease, denied=self._spans.denied_most)
+        return Observation(connection_id, owner, row["began_at"], row["probing"]) if row else None
+
+    def apply(self, observation: Observation, listing: Listing) -> Sequence[Wakeup]:
+        """Write what differs, wake whom it concerns; returns the messages."""
+        connection, began = observation.connection_id, observation.began_at
+        with self._db.transaction() as session:
+            if session.row(MINE, id=connection, owner=observation.owner) is None:
+                return []
+            known = {row["server_ref"]: row for row in session.rows(VIEWS, id=connection)}
+            changed, types = self._write(session, connection, began, listing, known)
+            if observation.probing:
+                resume(session, connection, spread_seconds=self._spans.reconcile)
+            session.rows(READ, id=connection, began=began, kept=KEPT)
+            found = session.rows(WOKEN, id=connection, changed=changed, began=began, grace=self._spans.wake_grace)
+            session.rows(PLANNED, id=connection, types=types)
+            woken = [row["id"] for row in found]
+            return [wakeup(row) for row in session.rows(SEND, attempts=woken)] if woken else []
+
+    @staticmethod
+    def _write(
+        session: Session, connection: int, began: datetime, listing: Listing, known: dict[str, Row]
+    ) -> tuple[list[str], list[str]]:
+        """Write the rows that differ; returns their ids, and the types of which stock may have appeared."""
+        doubles = twins(listing.servers)
+        written, changed, types = [], [], set()
+        for server in listing.servers:
+            if not server.ref:
+                continue
+            reasons = bars(server)
+            if server.ref in doubles:
+                reasons.append("another row with an owner has the same MAC or main address: they are one machine")
+            barred = sentence(reasons)
+            old = known.get(server.ref)
+            listed = asdict(server)
+            if old and old["gone_from"] is None and old["listed"] == _plain(listed) and old["barred"] == barred:
+                continue
+            changed.append(server.ref)
+            if not barred:
+                types.add(server.server_type)
+            written.append(
+                {
+                    "ref": server.ref,
+                    "listed": listed,
+                    "server_type": server.server_type,
+                    "barred": barred,
+                    "trouble": trouble(server),
+                    "edges": _edges(old, server, began),
+                }
+            )
+        if written:
+            session.rows(UPSERT, id=connection, began=began, rows=as_json(written))
+        present = {server.ref for server in listing.servers}
+        gone = [ref for ref, row in known.items() if ref not in present and row["gone_from"] is None]
+        if gone:
+            session.rows(GONE, id=connection, began=began, refs=gone)
+        return [*changed, *gone], sorted(types)
+
+    def failed(self, observation: Observation, reason: str, *, away: bool, denied: bool) -> None:
+        """Give the turn back after a reading that can't be used; one that stays so pauses the connection."""
+        connection = observation.connection_id
+        with self._db.transaction() as session:
+            if session.row(FAILED, id=connection, owner=observation.owner, reason=reason) is None:
+                return
+            count = session.row(COUNT_TROUBLE, id=connection, away=0 if denied else 1, denied=1 if denied else 0)
+            if count is None or count["state"] not in ("active", "restricted"):
+                return
+            if denied:
+                pause(session, connection, "denied", f"our credentials are refused: {reason}")
+            elif count["away_count"] >= self._spans.away_after:
+                what = "the place is away" if away else "its answers can't be used"
+                pause(session, connection, "away", f"{what}: {reason}")
+
+
+def _plain(listed: dict[str, object]) -> dict[str, object]:
+    return {key: str(value) if isinstance(value, Power) else value for key, value in listed.items()}
+
+
+def _flags(server: ListedServer) -> dict[str, bool]:
+    return {
+        "power": server.power is Power.ON,
+        "power_error": server.power_error,
+        "install": server.installing,
+        "failed": server.operation_failed,
+    }
+
+
+def _edges(old: Row | None, server: ListedServer, began: datetime) -> dict[str, object]:
+    """Give the instants of the last rise and fall of each flag, with this reading's."""
+    if old is None:
+        return {}
+    edges = dict(old["edges"])
+    before = _flags(rows.listed(old["listed"]))
+    for flag, up in _flags(server).items():
+        if up != before[flag]:
+            edges[f"{flag}_rose" if up else f"{flag}_fell"] = began.isoformat()
+    return edges

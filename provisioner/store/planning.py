@@ -1,0 +1,220 @@
+"""Planning in PostgreSQL: the next candidate for a queued job, never a search-then-hope."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from provisioner.domain.naming import task_id
+from provisioner.domain.spans import Spans
+from provisioner.ports import Planned
+from provisioner.store.database import Database, Row, Session, as_json
+from provisioner.store.engine import SEND
+from provisioner.store.messages import wakeup
+
+TO_PLAN = """
+SELECT id FROM job WHERE state = 'queued' AND plan_at <= clock_timestamp() ORDER BY id LIMIT %(limit)s"""
+
+JOB = """
+SELECT j.id, j.kind, j.service_id, j.stock_since, j.waits_for, s.external_ref, s.package, s.held_reason
+  FROM job j JOIN service s ON s.id = j.service_id
+ WHERE j.id = %(job)s AND j.state = 'queued' AND j.plan_at <= clock_timestamp()
+   FOR UPDATE OF s, j SKIP LOCKED"""
+
+#: places that may be asked: active ones, and a restricted one whose canary is due and that has none under way
+PLACES = """
+SELECT c.id, c.name, c.state, c.restricted_step, c.canary_at, c.paused_by, p.priority::int AS priority,
+       c.observed_from IS NULL OR c.observed_from < clock_timestamp() - %(age)s * interval '1 s' AS stale,
+       c.state = 'active'
+         OR (c.state = 'restricted' AND c.canary_at <= clock_timestamp()
+             AND NOT EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.state <> 'ended' AND a.canary))
+         AS open
+  FROM jsonb_each_text(%(connections)s::jsonb) AS p (name, priority) JOIN connection c ON c.name = p.name
+ ORDER BY 7, 1"""
+
+#: by the place's priority, those with trouble behind them last, spread so that two orders do not fight for one
+CANDIDATE = """
+SELECT v.connection_id, v.server_ref
+  FROM unnest(%(places)s::bigint[]) WITH ORDINALITY AS p (id, priority)
+  JOIN server_view v ON v.connection_id = p.id
+ WHERE v.server_type = %(type)s AND v.barred = '' AND v.gone_from IS NULL
+   AND (v.passed_over_until IS NULL OR v.passed_over_until < clock_timestamp())
+   AND NOT EXISTS (SELECT FROM claim cl WHERE cl.connection_id = v.connection_id
+                      AND cl.server_ref = v.server_ref AND cl.state <> 'ended')
+ ORDER BY p.priority, v.trouble + v.passed_over_count, hashtext(%(job)s::text || v.server_ref)
+ LIMIT 1 FOR UPDATE OF v SKIP LOCKED"""
+
+CLAIM = """
+INSERT INTO claim (connection_id, server_ref, service_id, state, note_token)
+VALUES (%(connection)s, %(server)s, %(service)s, 'held', 'pending') RETURNING id"""
+
+ATTEMPT = """
+INSERT INTO attempt (job_id, n, connection_id, claim_id, state, pos, resume_at, wake_distance, canary, last_task_id)
+SELECT %(job)s, coalesce(max(a.n), 0) + 1, %(connection)s, %(claim)s, 'ready', 0,
+       clock_timestamp() + %(grace)s * interval '1 s', %(grace)s, %(canary)s,
+       coalesce((array_agg(a.last_task_id ORDER BY a.n DESC))[1], '')
+  FROM attempt a WHERE a.job_id = %(job)s RETURNING id, n"""
+
+STEPS = """
+INSERT INTO step (attempt_id, pos, name, direction, state, arrived_at, deadline_at)
+SELECT %(attempt)s, r.pos, r.name, 'forward', 'pending', CASE WHEN r.pos = 0 THEN clock_timestamp() END,
+       CASE WHEN r.pos = 0 THEN clock_timestamp() + r.deadline * interval '1 s' END
+  FROM jsonb_to_recordset(%(steps)s::jsonb) AS r (pos int, name text, deadline float)"""
+
+STARTED = """
+WITH ns AS (UPDATE service SET next_seq = next_seq + 1, claim_id = %(claim)s WHERE id = %(service)s
+            RETURNING next_seq - 1 AS seq),
+cl AS (UPDATE claim SET note_token = %(note)s WHERE id = %(claim)s),
+at AS (UPDATE attempt SET root_task_id = %(root)s WHERE id = %(attempt)s),
+jo AS (UPDATE job SET state = 'running', waits_for = NULL, waits_since = NULL, plan_at = NULL, stock_since = NULL,
+              reason = '' WHERE id = %(job)s),
+ov AS (UPDATE server_view SET passed_over_reason = '' WHERE connection_id = %(connection)s
+          AND server_ref = %(server)s)
+INSERT INTO event (service_id, seq, job_id, attempt_n, kind, text, data)
+SELECT %(service)s, ns.seq, %(job)s, %(n)s, 'attempt_started', %(text)s, %(data)s::jsonb FROM ns"""
+
+WAIT = """
+WITH j AS (
+  UPDATE job SET waits_for = %(waits_for)s, reason = %(reason)s, plan_at = %(plan_at)s,
+         waits_since = CASE WHEN waits_for IS DISTINCT FROM %(waits_for)s THEN clock_timestamp() ELSE waits_since END,
+         stock_since = CASE WHEN %(waits_for)s = 'stock' THEN coalesce(stock_since, clock_timestamp()) END
+   WHERE id = %(job)s RETURNING id),
+ns AS (UPDATE service SET next_seq = next_seq + 1 FROM j WHERE service.id = %(service)s AND %(changed)s
+       RETURNING next_seq - 1 AS seq)
+INSERT INTO event (service_id, seq, job_id, kind, text, data)
+SELECT %(service)s, ns.seq, %(job)s, 'waiting', %(reason)s, jsonb_build_object('for', %(waits_for)s::text) FROM ns"""
+
+SOON = """
+UPDATE job SET plan_at = clock_timestamp() + %(seconds)s * interval '1 s' WHERE id = %(job)s"""
+
+TO_OBSERVE = """
+SELECT c.id FROM connection c
+ WHERE (c.observe_lease_until IS NULL OR c.observe_lease_until < clock_timestamp())
+   AND coalesce(c.observe_tried_at, '-infinity') <= clock_timestamp() - interval '1 s' * CASE
+     WHEN c.state = 'paused' THEN CASE WHEN c.paused_by = 'away' OR (c.paused_by = 'denied'
+                                            AND c.denied_count < %(denied)s) THEN %(probe)s ELSE 1e9 END
+     WHEN EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.awaits = 'short') THEN %(short)s
+     WHEN EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.awaits = 'long') THEN %(long)s
+     WHEN EXISTS (SELECT FROM job j JOIN service s ON s.id = j.service_id
+                   WHERE j.state = 'queued' AND j.waits_for = 'stock' AND s.package -> 'connections' ? c.name)
+       THEN %(stock)s
+     ELSE 1e9 END"""
+
+
+class PlanningStore:
+    """Satisfies the planning half of `ports.Reconciler`."""
+
+    def __init__(self, database: Database, spans: Spans) -> None:
+        """Work on *database*."""
+        self._db, self._spans = database, spans
+
+    def to_plan(self, limit: int) -> Sequence[int]:
+        """Give queued jobs whose turn it is, oldest first."""
+        return [row["id"] for row in self._db.rows(TO_PLAN, limit=limit)]
+
+    def to_observe(self) -> Sequence[int]:
+        """Give connections whose list must be read now."""
+        spans = self._spans
+        found = self._db.rows(
+            TO_OBSERVE,
+            denied=spans.denied_most,
+            probe=spans.probe,
+            short=spans.observe_short,
+            long=spans.observe_long,
+            stock=spans.observe_stock,
+        )
+        return [row["id"] for row in found]
+
+    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]], note: Callable[[int], str]) -> Planned:
+        """Take the next candidate for a job, or say what it waits for; one commit."""
+        with self._db.transaction() as session:
+            job = session.row(JOB, job=job_id)
+            if job is None:
+                return Planned()
+            connections = as_json(job["package"]["connections"])
+            places = session.rows(PLACES, connections=connections, age=self._spans.view_age)
+            usable = [place for place in places if place["open"]]
+            taken = session.row(
+                CANDIDATE, places=[place["id"] for place in usable], type=job["package"]["server_type"], job=job_id
+            )
+            stale = self._stale(usable, taken)
+            if stale is not None:
+                session.rows(SOON, job=job_id, seconds=self._spans.reconcile)
+                return Planned(observe=stale, job_id=job_id)
+            if taken is None:
+                self._wait(session, job, places, usable)
+                return Planned(job_id=job_id)
+            place = next(place for place in usable if place["id"] == taken["connection_id"])
+            attempt = self._start(session, job, taken, recipe, note, canary=place["state"] == "restricted")
+            sent = session.row(SEND, attempts=[attempt])
+        return Planned(wakeup=wakeup(sent) if sent else None, job_id=job_id)
+
+    @staticmethod
+    def _stale(usable: Sequence[Row], taken: Row | None) -> int | None:
+        """Give a place whose list must be read before anything is decided by it."""
+        if taken is not None:
+            place = next(place for place in usable if place["id"] == taken["connection_id"])
+            return place["id"] if place["stale"] else None
+        return next((place["id"] for place in usable if place["stale"]), None)
+
+    def _wait(self, session: Session, job: Row, places: Sequence[Row], usable: Sequence[Row]) -> None:
+        """No server: because none is free, or because no place may be asked."""
+        if usable or not places:
+            waits_for, reason, plan_at = "stock", "no server of this type is free", None
+        else:
+            waits_for = "site"
+            reason = "; ".join(f"{place['name']} is {place['state']}" for place in places)
+            canaries = [place["canary_at"] for place in places if place["state"] == "restricted" and place["canary_at"]]
+            plan_at = min(canaries, default=None)
+        changed = job["waits_for"] != waits_for
+        session.rows(
+            WAIT,
+            job=job["id"],
+            service=job["service_id"],
+            waits_for=waits_for,
+            reason=reason,
+            plan_at=plan_at,
+            changed=changed,
+        )
+
+    def _start(
+        self,
+        session: Session,
+        job: Row,
+        taken: Row,
+        recipe: Sequence[tuple[str, timedelta]],
+        note: Callable[[int], str],
+        *,
+        canary: bool,
+    ) -> int:
+        connection, server = taken["connection_id"], taken["server_ref"]
+        service = job["service_id"]
+        claim: int = session.value(CLAIM, connection=connection, server=server, service=service)
+        attempt = session.row(
+            ATTEMPT,
+            job=job["id"],
+            connection=connection,
+            claim=claim,
+            grace=self._spans.wake_grace,
+            canary=canary,
+        )
+        if attempt is None:
+            raise AssertionError("INSERT … RETURNING gave no row")
+        steps = [
+            {"pos": i, "name": name, "deadline": deadline.total_seconds()} for i, (name, deadline) in enumerate(recipe)
+        ]
+        session.rows(STEPS, attempt=attempt["id"], steps=as_json(steps))
+        root = task_id(job["id"], job["external_ref"], server, attempt["n"], f"00_{recipe[0][0]}", 1)
+        session.rows(
+            STARTED,
+            claim=claim,
+            note=note(claim),
+            service=service,
+            attempt=attempt["id"],
+            root=root,
+            job=job["id"],
+            n=attempt["n"],
+            connection=connection,
+            server=server,
+            text=f"attempt {attempt['n']} on server {server}",
+            data=as_json({"server": server, "claim": claim, "canary": canary}),
+        )
+        return int(attempt["id"])
