@@ -81,6 +81,7 @@ LOGIN_PAUSE_SECONDS: Final = 300.0  #: no second `func=auth` that soon after one
 MAX_TAGS: Final = 2_000_000  #: a list of 10,000 servers has about 500,000
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ONE_ID = re.compile(r"[^\s,]+")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _log = logging.getLogger(__name__)
 
@@ -406,7 +407,11 @@ def _form(wire: _Call, credentials: Mapping[str, str]) -> bytes:
     Encode a call; refuse what could never be read back.
 
     A control character in a note or a domain would make every later list of the panel unreadable.
+    An id is one id: the panel takes several, joined with commas (S[BP][V]), and creates for none.
     """
+    for name in ("elid", "plid"):
+        if not _ONE_ID.fullmatch(wire.params.get(name, "1")):
+            raise wire.about.error(NoSuchObject, f"not sent: {name} is not one id")
     for name, value in wire.params.items():
         if _NOT_XML.search(value):
             raise wire.about.error(BadValue, f"not sent: {name} holds a character that XML can't")
@@ -520,6 +525,8 @@ def _kind_of_refusal(error: PanelError, wire: _Call) -> type[Fatal]:
         return PoolEmpty
     if error.object == "ostemplate":
         return BadValue  # Whatever the type's name, the template is what is refused.
+    if error.type == MISSED_TYPE and error.object in wire.params.keys() - {"elid", "plid"}:
+        return BadValue  # A field's value is missing or unknown, not the object.
     return REFUSALS.get(error.type, Fatal)
 
 

@@ -175,14 +175,26 @@ class Dcimanager5:
         raise about.error(Unsure, "accepted, but the list of users does not show it")
 
     def edit_server(self, server: ServerRef, *, owner: UserRef | None, notes: str) -> None:
-        """Look at the form, then submit owner and notes with the fields that the panel wants back."""
-        with nothing_sent(self._client.about("server.edit", server)):
-            form = self._form(server, needs=RESENT)
+        """
+        Look at the form, then submit owner and notes with the fields that the panel wants back.
+
+        Raises:
+            NoSuchObject: no such server, or no such user: a panel may take an owner that it does
+                not know and leave the server nobody's.
+        """
+        about = self._client.about("server.edit", server)
+        with nothing_sent(about):
+            form = self._form(server, RESENT)
+            known = owner is None or self._may_own(form, owner)
+        if not known:
+            raise about.error(NoSuchObject, "not sent: the panel knows no such owner")
         fields = {name: form.text(name) for name in RESENT}
         fields |= {"elid": server, "notes": notes, "owner": NO_OWNER if owner is None else owner}
         self._client.submit("server.edit", fields, server=server)
 
     def set_domain(self, server: ServerRef, row: RowRef, domain: str) -> None:
+        if not domain:
+            raise self._client.about("iplist.edit", server).error(BadValue, "not sent: no domain")
         fields = {"plid": server, "elid": row, "domain": domain}
         self._client.submit("iplist.edit", fields, server=server)
 
@@ -310,6 +322,12 @@ class Dcimanager5:
             raise self._unusable("server.edit", f"the form lacks {', '.join(missing)}", server)
         return form
 
+    def _may_own(self, form: Document, owner: UserRef) -> bool:
+        """Say whether a user is there: among the owners that the form offers, else in the list."""
+        if any(key == owner for key, _ in form.options("owner") or ()):
+            return owner != NO_OWNER
+        return any(user.ref == owner for user in self.users())
+
     def _address_rows(self, server: ServerRef, until: float | None = None) -> Sequence[Row]:
         """Read the address rows, without those that stand for a block."""
         every = self._client.rows("iplist", {"elid": server}, until=until, server=server)
@@ -358,7 +376,8 @@ class Dcimanager5:
         return _row_of(rows, listed.ip) or rows[0]
 
     def _listed(self, server: ServerRef, until: float | None = None) -> ListedServer | None:
-        servers = self._servers(until)
+        # An ill row has no id: it is nobody's.
+        servers = [row for row in self._servers(until) if row.ref]
         return next((row for row in servers if row.ref == server), None)
 
     def _servers(self, until: float | None = None) -> tuple[ListedServer, ...]:

@@ -98,7 +98,7 @@ def test_a_dripping_server_is_cut_off_in_time(script: Script, mutating: bool) ->
         began = time.monotonic()
         error = failing(server.url, mutating=mutating, seconds=0.2)
 
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
         assert type(error) is (Unsure if mutating else Unusable)
 
 
@@ -108,7 +108,7 @@ def test_a_server_that_drips_its_handshake_is_cut_off_and_nothing_was_sent() -> 
         began = time.monotonic()
         error = failing(server.url.replace("http:", "https:"), seconds=0.2)
 
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
         assert type(error) is Unreachable
         assert error.detail == "no TLS connection within 0.2 s"
 
@@ -119,7 +119,7 @@ def test_a_dripping_server_is_cut_off_under_tls_too(trusted: Certificate, start:
         began = time.monotonic()
         error = failing(server.url, seconds=0.3, tls=TlsPolicy(ca_pem=trusted.pem))
 
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
         assert type(error) is Unsure
         assert error.detail == "no whole answer within 0.3 s"
 

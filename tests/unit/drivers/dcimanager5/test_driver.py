@@ -709,6 +709,52 @@ def test_an_edit_is_not_sent_when_the_form_lacks_what_it_must_send_back(panel: P
     assert panel.funcs == ["server.edit"]
 
 
+def test_an_owner_is_not_sent_before_the_panel_has_shown_that_user(panel: Panel) -> None:
+    panel.says("server.edit", form()).says("server.edit!", ok("server.edit"))
+    panel.says("user", listing("user", *USERS), "<html/>")
+    driver = panel.driver()
+
+    driver.edit_server(SERVER, owner=UserRef("31"), notes="")
+    assert panel.funcs == ["server.edit", "user", "server.edit!"]
+    with pytest.raises(NotDone):
+        driver.edit_server(SERVER, owner=UserRef("32"), notes="")
+    panel.says("user", listing("user", *USERS))
+    for unknown in ("32", "", "no_owner", "031"):
+        with pytest.raises(NoSuchObject):
+            driver.edit_server(SERVER, owner=UserRef(unknown), notes="")
+    assert panel.funcs.count("server.edit!") == 1
+
+
+@pytest.mark.parametrize("ref", ["", " ", "127, 128", "127,128", "127 ", "127\n"])
+def test_nothing_is_asked_of_what_is_not_one_id(panel: Panel, ref: str) -> None:
+    driver, server = panel.driver(), ServerRef(ref)
+    touches: list[Callable[[], object]] = [
+        lambda: driver.read(server),
+        lambda: driver.os_templates(server),
+        lambda: driver.edit_server(server, owner=None, notes=""),
+        lambda: driver.set_domain(server, RowRef("900"), "s1.example.org"),
+        lambda: driver.set_domain(SERVER, RowRef(ref), "s1.example.org"),
+        lambda: driver.add_address(server, Family.IPV4, "s1.example.org"),
+        lambda: driver.delete_address(server, RowRef("901")),
+        lambda: driver.enable(server),
+        lambda: driver.disable(server),
+        lambda: driver.set_link(server, LinkRef("1"), on=True),
+        lambda: driver.set_power(server, Power.OFF),
+        lambda: driver.install(server, "Debian-12", "root-secret"),
+    ]
+
+    for touch in touches:
+        with pytest.raises(NoSuchObject):
+            touch()
+    assert panel.calls == []
+
+
+def test_no_domain_is_no_domain(panel: Panel) -> None:
+    with pytest.raises(BadValue):
+        panel.driver().set_domain(SERVER, RowRef("900"), "")
+    assert panel.calls == []
+
+
 def test_owner_and_notes_can_be_emptied(panel: Panel) -> None:
     panel.says("server.edit", form()).says("server.edit!", ok("server.edit"))
 
@@ -844,6 +890,14 @@ def test_a_refused_cancel_is_done_only_if_the_list_says_so(panel: Panel, listed:
 
     with pytest.raises(kind):
         panel.driver().cancel_operation(SERVER)
+
+
+def test_a_row_without_an_id_is_nobodys_to_cancel(panel: Panel) -> None:
+    panel.says("server", listing("server", FREE.replace("<id>127</id>", ""), SOLD))
+
+    with pytest.raises(NoSuchObject):
+        panel.driver().cancel_operation(ServerRef(""))
+    assert panel.funcs == ["server"]
 
 
 def test_a_panel_that_can_not_cancel_says_so(panel: Panel) -> None:
