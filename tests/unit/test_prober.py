@@ -13,11 +13,12 @@ import pytest
 
 from provisioner.domain import touch
 from provisioner.errors import BadConfig, Invalid, TransactionOpen
+from provisioner.ports import Prober
 from provisioner.prober import NetworkProber, Probe, ProbeKind, can_send_icmp, parse_probe
 
 LOOPBACK = "127.0.0.1"
-PATIENT = NetworkProber()
-HASTY = NetworkProber(seconds=0.3)
+PATIENT: Prober = NetworkProber()
+HASTY: Prober = NetworkProber(seconds=0.3)
 
 
 @contextmanager
