@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from provisioner.domain.attempt import Attempt, Command, Policy, StepRow
+from provisioner.domain.catalogue import Caller, ConnectionSettings, Outlook, Role, Token
+from provisioner.domain.connection import ConnectionState, Endpoint
 from provisioner.domain.engine import Decision
 from provisioner.domain.job import Conclusion
 from provisioner.domain.server import (
@@ -296,8 +298,21 @@ class Placed:
     created: bool  #: False: the same order was here before
 
 
+@dataclass(frozen=True, slots=True)
+class OnSale:
+    """A package as an order finds it."""
+
+    package: Package
+    disabled: bool
+    usable_connections: int  #: of its connections, those that are not disabled
+
+
 class Services(Protocol):
     """The store as callers see it: orders and verbs, each one transaction."""
+
+    def on_sale(self, name: str) -> OnSale | None:
+        """Give a package with its connections; None when there is none of that name."""
+        ...
 
     def place(
         self, order: Order, package: Package, *, root: Sealed, panel: Sealed, panel_made: bool, key: str | None
@@ -395,4 +410,145 @@ class Observer(Protocol):
 
     def failed(self, observation: Observation, reason: str, *, away: bool, denied: bool) -> None:
         """Give the turn back after a reading that can't be used."""
+        ...
+
+
+# --- the store as catalogue and views see it ----------------------------------------------------------------------
+
+Facts = Mapping[str, Any]  #: what a view is made of: one row, its JSON parts decoded, no secret in it
+
+
+class Kinds(Protocol):
+    """Ways to reach a DCIM that is not saved yet."""
+
+    def kinds(self) -> Sequence[str]:
+        """Give the kinds of DCIM that can be reached."""
+        ...
+
+    def probe(self, kind: str, endpoint: Endpoint) -> Driver:
+        """Give a driver that is not kept. Raises `Invalid` for an unknown kind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecrets:
+    """A service's one-time passwords, sealed; None where there is none, or it was erased."""
+
+    handed_over: bool
+    login: str
+    root: bytes | None
+    panel: bytes | None  #: only where we made it
+    expires_at: datetime | None
+
+
+class Catalogue(Protocol):
+    """The store as set-up sees it: connections, packages, tokens, secrets; each call one commit."""
+
+    def connection(self, name: str) -> ConnectionSettings:
+        """Give a connection as it was saved. Raises `NotFound`."""
+        ...
+
+    def connection_id(self, name: str) -> int:
+        """Give a connection's id. Raises `NotFound`."""
+        ...
+
+    def connection_state(self, name: str) -> ConnectionState:
+        """Say whether a connection is used. Raises `NotFound`."""
+        ...
+
+    def load_endpoint(self, connection_id: int) -> tuple[str, int, Endpoint]:
+        """Give kind, revision and endpoint, the password opened. Raises `NotFound`."""
+        ...
+
+    def save_connection(self, given: ConnectionSettings, password: str | None, admin: UserRef) -> int:
+        """Make or change a connection, revision raised; None keeps the password. Returns its id."""
+        ...
+
+    def pause(self, name: str, *, by: str, reason: str) -> None:
+        """Stop all calls by hand. Raises `NotFound`, `IllegalMove`."""
+        ...
+
+    def resume(self, name: str, *, by: str, reason: str) -> None:
+        """Go on after a pause, its time added to the deadlines. Raises `NotFound`, `IllegalMove`."""
+        ...
+
+    def package(self, name: str) -> Package:
+        """Give a package that is sold. Raises `NotFound` for one that is unknown or disabled."""
+        ...
+
+    def save_package(self, given: Package, *, enabled: bool) -> None:
+        """Make or change a package; services keep the snapshot of their order. Raises `NotFound`."""
+        ...
+
+    def outlook(self, package: Package) -> Outlook:
+        """Say which server an order would take now, or why it would wait; takes nothing."""
+        ...
+
+    def add_token(self, name: str, role: Role, panel: str, digest: str, expires_at: datetime | None) -> None:
+        """Keep a token's hash. Raises `IllegalMove` for a name that is taken."""
+        ...
+
+    def caller(self, digest: str) -> Caller | None:
+        """Give whose token hashes to *digest*; None for an unknown, revoked or expired one."""
+        ...
+
+    def tokens(self) -> Sequence[Token]:
+        """List the tokens, by name."""
+        ...
+
+    def revoke_token(self, name: str) -> None:
+        """End a token; safe to repeat. Raises `NotFound`."""
+        ...
+
+    def read_secrets(self, panel: str, external_ref: str, *, by: str) -> SealedSecrets:
+        """Give the sealed secrets; a reading that finds one is an event. Raises `NotFound`."""
+        ...
+
+    def erase_secrets(self, panel: str, external_ref: str, *, by: str) -> bool:
+        """Erase them after hand-over; says whether there were any. Raises `NotFound`, `IllegalMove`."""
+        ...
+
+
+class Reads(Protocol):
+    """The store as views see it: read only, one statement a question."""
+
+    def job(self, job_id: int, *, panel: str | None) -> Facts | None:
+        """Give a job with attempts and steps; None when there is none, or none of *panel*'s."""
+        ...
+
+    def jobs(
+        self,
+        *,
+        panel: str | None,
+        state: str | None,
+        waits_for: str | None,
+        service: str | None,
+        before: int,
+        limit: int,
+    ) -> Sequence[Facts]:
+        """List jobs with an id below *before*, newest first."""
+        ...
+
+    def services(self, external_ref: str, *, panel: str | None) -> Sequence[Facts]:
+        """Give the services of that reference, one a panel, with addresses and jobs."""
+        ...
+
+    def packages(self) -> Sequence[Facts]:
+        """List the packages with their connections."""
+        ...
+
+    def stock(self, package: str | None) -> Sequence[Facts]:
+        """Give packages with the servers of their type and what binds each."""
+        ...
+
+    def events(self, *, job_id: int | None, service_id: int | None, after: int, limit: int) -> Sequence[Facts]:
+        """Give the timeline of a job or a service after a sequence number, oldest first."""
+        ...
+
+    def connections(self) -> Sequence[Facts]:
+        """List the connections; never a password."""
+        ...
+
+    def health(self) -> Facts:
+        """Give what readiness rests on. Raises `Overloaded` when the database can't be asked."""
         ...
