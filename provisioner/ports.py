@@ -444,6 +444,11 @@ class SealedSecrets:
 class Catalogue(Protocol):
     """The store as set-up sees it: connections, packages, tokens, secrets; each call one commit."""
 
+    @property
+    def call_seconds(self) -> float:
+        """Total limit of one call to a DCIM."""
+        ...
+
     def connection(self, name: str) -> ConnectionSettings:
         """Give a connection as it was saved. Raises `NotFound`."""
         ...

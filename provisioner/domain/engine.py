@@ -75,6 +75,7 @@ class NotTaken:
 
     reason: str
     now: datetime
+    locked: bool = False  #: somebody else is at the object: the only refusal that may cost a try
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +233,14 @@ def _looked(around: _Around, outcome: Look, reading_at: datetime | None) -> Deci
             return _no_effect(around, reading_at, late=late)
         case Wait(reason) | Unknown(reason) if late:
             return _fail(around, FailureClass.UNKNOWN, f"deadline passed: {reason}")
-        case Wait(reason, until, seen, listed):
+        case Wait(reason, until, seen, listed, soon):
             state = StepState.PENDING if pending else StepState.ACTING
             return _park(
                 around,
                 _remember(replace(row, state=state, outcome=reason), seen),
                 until,
                 listed=listed,
+                soon=soon,
             )
         case Unknown(reason, seen, listed):
             return _park(around, _remember(replace(row, outcome=reason), seen), listed=listed)
@@ -263,7 +265,7 @@ def _no_effect(around: _Around, reading_at: datetime | None, *, late: bool) -> D
         if late:
             return _fail(around, FailureClass.UNKNOWN, "deadline passed and no effect was seen")
         waiting = replace(row, outcome="no effect seen yet")
-        return _park(around, waiting, None if settled else settles, listed=not policy.proven_by_read)
+        return _park(around, waiting, None if settled else settles, listed=not policy.proven_by_read, soon=True)
     if row.tries >= policy.tries:
         return _fail(around, policy.exhausted, f"no effect after {row.tries} tries")
     return _park(around, replace(row, state=StepState.PENDING, outcome="no effect; the act is sent again"))
@@ -290,7 +292,7 @@ def _took(around: _Around, acted: Acted) -> Decision:
     acting = replace(around.row, state=StepState.ACTING, token=dict(acted.token), outcome="the act was taken")
     if around.policy.proven_by_read:
         return Decision(around.attempt, (acting,), Then.LOOK)
-    return _park(around, acting, listed=True)
+    return _park(around, acting, listed=True, soon=True)
 
 
 def _not_taken(around: _Around, reason: str) -> Decision:
@@ -334,23 +336,26 @@ def _remember(row: StepRow, seen: Mapping[str, Any]) -> StepRow:
 # --- the attempt and its row --------------------------------------------------------------------------------------
 
 
-def _park(around: _Around, row: StepRow, until: datetime | None = None, *, listed: bool = False) -> Decision:
+def _park(
+    around: _Around, row: StepRow, until: datetime | None = None, *, listed: bool = False, soon: bool = False
+) -> Decision:
     """
     Wait until *until*, else by a distance that grows with the age of the step.
 
-    A *listed* wait ends when the list shows a change; `resume_at` is then the next instant that by itself
-    changes what the list means: the settle time, or the deadline.
+    A *listed* wait ends when the list shows a change, or with the first list that begins after `resume_at`: the
+    next instant that by itself changes what the list means. *until* in the past asks for the very next list.
     """
     policy, now = around.policy, around.now
     if listed:
-        turns = [instant for instant in (until, row.settles_at(policy), row.deadline_at) if instant and instant > now]
+        turns = [max(until, now)] if until else []
+        turns += [turn for turn in (row.settles_at(policy), row.deadline_at) if turn and turn > now]
         resume_at = min(turns, default=now + policy.backoff)
     elif until is not None and until > now:
         resume_at = until
     else:
         since = row.begun_at or (row.deadline_at - policy.deadline if row.deadline_at else now)
         resume_at = now + min(max((now - since) / 4, policy.backoff), policy.backoff_max)
-    awaits = policy.awaits if listed else None
+    awaits = (Awaits.SHORT if soon else policy.awaits) if listed else None
     return Decision(around.attempt, (row,), Then.PARK, resume_at=resume_at, awaits=awaits)
 
 
@@ -425,10 +430,10 @@ def _after_failure(around: _Around, failed: StepRow, failure_class: FailureClass
     attempt = around.attempt
     if attempt.direction is Direction.BACK:
         return _undo_failed(around, failed, failure_class)
+    before_hand_over = attempt.kind is JobKind.OPEN and not hand_over_begun(_with(around.steps, failed))
     if attempt.kind is JobKind.RELEASE:
         return _put_off(around, failed, failure_class, reason)
-    steps = _with(around.steps, failed)
-    if attempt.kind is not JobKind.OPEN or hand_over_begun(steps):
+    if not before_hand_over:
         return _hold(around, failed, reason, failure_class)
     if attempt.hold_on_failure and failure_class in BLAMED_ON_SERVER:
         return _hold(around, failed, reason, failure_class)

@@ -91,7 +91,7 @@ class InstallOs:
             return Done("the host went silent and came back with another key")
         begun, settles = ctx.row.begun_at, ctx.row.settles_at(ctx.policy)
         if begun is None or settles is None or ctx.listed().observed_from < settles:
-            return Wait("the install is not visible yet", until=settles, listed=True)
+            return Wait("the install is not visible yet", until=settles, listed=True, soon=True)
         lists = [start for start in ctx.listed().seen_since if begun <= start <= settles]
         moved = any(edge >= begun for edge in ctx.listed().edges.values())
         if len(lists) >= LISTS_NEEDED and not moved and not ctx.row.seen.get("silent"):

@@ -28,10 +28,13 @@ class Ping:
         """Probe the main address as the package says."""
         if wait := stale(ctx):
             return wait
-        ctx.reading_at = None
+        listed = ctx.listed().listed
+        if listed.installing:
+            return Wait("an install is running", seen={"since": None}, listed=True)
+        ctx.reading_at = None  # from here on the look rests on the probe
         ctx.probed()
         if not ctx.ip or not ctx.prober.answers(ctx.ip, ctx.package.probe):
-            powered = ctx.listed().listed.power is Power.ON
+            powered = listed.power is Power.ON
             reason = "the DCIM shows power on, yet the host is silent" if powered else "the host is silent"
             return Wait(f"{reason} ({ctx.package.probe})", seen={"since": None})
         key = ctx.prober.host_key(ctx.ip, ctx.package.probe)

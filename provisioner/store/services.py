@@ -10,17 +10,24 @@ from provisioner.domain.service import Order, Package
 from provisioner.domain.states import AttemptState, JobState, ServiceState
 from provisioner.domain.verbs import NOT_HELD, refusal
 from provisioner.errors import IllegalMove, KeyReused, NotFound
-from provisioner.ports import Placed, Sealed, Wakeup
+from provisioner.ports import OnSale, Placed, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
 from provisioner.store.engine import SEND
 from provisioner.store.messages import wakeup
 
+ON_SALE = """
+SELECT p.*, coalesce(jsonb_object_agg(c.name, pc.priority) FILTER (WHERE c.id IS NOT NULL), '{}') AS connections,
+       count(c.id) FILTER (WHERE c.state <> 'disabled') AS usable
+  FROM package p LEFT JOIN package_connection pc ON pc.package_id = p.id
+  LEFT JOIN connection c ON c.id = pc.connection_id
+ WHERE p.name = %(name)s GROUP BY p.id"""
+
 SERVICE = """
 SELECT s.*, (SELECT max(j.id) FROM job j WHERE j.service_id = s.id) AS newest_job FROM service s
  WHERE s.panel = %(panel)s AND s.external_ref = %(ref)s FOR UPDATE"""
 
-KEEP_SECRET = """
+SEALED = """
 INSERT INTO secret (ciphertext, key_id) VALUES (%(ciphertext)s, %(key_id)s) RETURNING id"""
 
 NEW_SERVICE = """
@@ -94,6 +101,13 @@ class ServicesStore:
         """Work on *database*."""
         self._db = database
 
+    def on_sale(self, name: str) -> OnSale | None:
+        """Give a package with its connections; None when there is none of that name."""
+        row = self._db.row(ON_SALE, name=name)
+        if row is None:
+            return None
+        return OnSale(rows.package(row), row["disabled_at"] is not None, row["usable"])
+
     # --- orders ---------------------------------------------------------------------------------------------------
 
     def place(
@@ -166,7 +180,7 @@ class ServicesStore:
         made: bool,
         fingerprint: Mapping[str, Any],
     ) -> dict[str, Any]:
-        secrets = [session.value(KEEP_SECRET, ciphertext=s.ciphertext, key_id=s.key_id) for s in (root, panel)]
+        secrets = [session.value(SEALED, ciphertext=s.ciphertext, key_id=s.key_id) for s in (root, panel)]
         return {
             "panel": order.panel,
             "ref": order.external_ref,

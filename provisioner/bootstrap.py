@@ -1,0 +1,180 @@
+"""The one room that knows everybody: Settings in, App (the ports, plugged in) out."""
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from celery import Celery
+
+from provisioner.config import Settings
+from provisioner.domain.attempt import Policy
+from provisioner.domain.spans import Spans
+from provisioner.drivers.registry import Registry
+from provisioner.errors import BadConfig, Invalid
+from provisioner.ports import Waker
+from provisioner.prober import NetworkProber, ProbeKind, can_send_icmp, parse_probe
+from provisioner.store.catalogue import CatalogueStore
+from provisioner.store.database import Database
+from provisioner.store.endpoints import EndpointLoader
+from provisioner.store.engine import EngineStore
+from provisioner.store.listener import Listener
+from provisioner.store.observer import ObserverStore
+from provisioner.store.planning import PlanningStore
+from provisioner.store.reads import ReadsStore
+from provisioner.store.reconciler import ReconcilerStore
+from provisioner.store.services import ServicesStore
+from provisioner.usecases import recipes
+from provisioner.usecases.reconcile import note_token
+from provisioner.usecases.run_step import Tools
+from provisioner.vault import KeyVault
+from provisioner.wakeup import BackgroundWaker, CeleryWaker, celery_app
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """All ports, plugged in."""
+
+    settings: Settings
+    spans: Spans
+    policies: Mapping[str, Policy]
+    database: Database
+    engine: EngineStore
+    reconciler: ReconcilerStore
+    planner: PlanningStore
+    observer: ObserverStore
+    services: ServicesStore
+    catalogue: CatalogueStore
+    reads: ReadsStore
+    listener: Listener
+    vault: KeyVault
+    drivers: Registry
+    prober: NetworkProber
+    waker: Waker
+    celery: Celery
+
+    def tools(self, *interrupted: type[BaseException]) -> Tools:
+        """Give what `run_step` may use; *interrupted*: raised when a touch's time is up."""
+        return Tools(
+            engine=self.engine,
+            drivers=self.drivers,
+            prober=self.prober,
+            vault=self.vault,
+            waker=self.waker,
+            policies=self.policies,
+            spans=self.spans,
+            interrupted=interrupted,
+        )
+
+    def note(self, claim_id: int) -> str:
+        """Give the line that a claim writes into a server's notes."""
+        return note_token(claim_id)
+
+
+def build(settings: Settings, *, worker: bool = False) -> App:
+    """
+    Plug everything together; connects to nothing yet.
+
+    A *worker* has one database connection and sends its messages at once; others send from a thread.
+
+    Raises:
+        BadConfig: a setting is missing or wrong; the message names the variable.
+    """
+    if not settings.database_url:
+        raise BadConfig("PROVISIONER_DATABASE_URL is not set; example: postgresql://provisioner@127.0.0.1/provisioner")
+    spans = settings.engine_spans()
+    database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool)
+    vault = _vault(settings)
+    celery = celery_app(settings.broker_url, spans)
+    hidden = celery_app(settings.broker_url, spans, visible=False)
+    sender = CeleryWaker(celery, hidden, name_of=recipes.task_name, label_of=recipes.label)
+    return App(
+        settings=settings,
+        spans=spans,
+        policies=recipes.policies(settings.policies, scale=settings.step_scale),
+        database=database,
+        engine=EngineStore(database, spans),
+        reconciler=ReconcilerStore(database, spans),
+        planner=PlanningStore(database, spans),
+        observer=ObserverStore(database, spans),
+        services=ServicesStore(database),
+        catalogue=CatalogueStore(database, vault, spans),
+        reads=ReadsStore(database),
+        listener=Listener(database),
+        vault=vault,
+        drivers=Registry(EndpointLoader(database, vault, spans)),
+        prober=NetworkProber(),
+        waker=sender if worker else BackgroundWaker(sender),
+        celery=celery,
+    )
+
+
+def check_probe(text: str) -> None:
+    """
+    Return for a probe that this host can send.
+
+    Raises:
+        Invalid: it can't be read, or is ICMP, which this process may not send.
+    """
+    if parse_probe(text).kind is ProbeKind.ICMP and (why_not := can_send_icmp()):
+        raise Invalid(f"probe icmp: {why_not}", field="probe")
+
+
+def _vault(settings: Settings) -> KeyVault:
+    if settings.secret_key_file is not None:
+        return KeyVault.from_file(settings.secret_key_file)
+    return KeyVault.from_text(settings.secret_key.get_secret_value())
+
+
+def owner(settings: Settings) -> str:
+    """Give a lease owner's name: host, boot, pid namespace, pid, start time, and a random part."""
+    return f"{owner_prefix(settings)}{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex}"
+
+
+def owner_prefix(settings: Settings) -> str:
+    """Give what all owners of this host, boot and pid namespace begin with."""
+    host = settings.node or socket.gethostname()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    namespace = Path("/proc/self/ns/pid").readlink()
+    return f"{host}:{boot}:{namespace}:"
+
+
+def dead(owners: list[str], prefix: str) -> list[str]:
+    """Give those of *owners* whose process is provably gone: no such pid, or another start time."""
+    found = []
+    for name in owners:
+        pid, started, _ = name.removeprefix(prefix).split(":", 2)
+        if _started(int(pid)) != started:
+            found.append(name)
+    return found
+
+
+def _started(pid: int) -> str:
+    """Give a process's start time in clock ticks since boot, "" when there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Log events, one a line: for people, or as JSON."""
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        raise BadConfig("PROVISIONER_LOG_LEVEL: one of DEBUG, INFO, WARNING, ERROR")
+    last = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,66 @@
+"""Every setting: variable, unit, default, meaning; the only reader of the environment."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from provisioner.domain.spans import Spans
+from provisioner.errors import BadConfig
+
+
+class Settings(BaseSettings):
+    """Read once; a wrong value stops the process and says which."""
+
+    model_config = SettingsConfigDict(env_prefix="PROVISIONER_", extra="ignore", frozen=True)
+
+    database_url: str = ""  #: PostgreSQL, `postgresql://user@host/name`; required but for the demo
+    broker_url: str = "redis://127.0.0.1:6379/0"  #: Redis, Valkey or RabbitMQ
+    secret_key: SecretStr = SecretStr("")  #: keys of the vault, newest first, separated by commas
+    secret_key_file: Path | None = None  #: file with the keys, one a line; wins over secret_key
+    api_pool: Annotated[int, Field(ge=1, le=100)] = 8  #: database connections, and threads, of an API process
+    log_json: bool = False  #: log lines as JSON
+    log_level: str = "INFO"  #: DEBUG, INFO, WARNING or ERROR
+    spans: dict[str, float] = Field(default_factory=dict)  #: JSON: overrides of `domain/spans.py`, seconds
+    step_scale: Annotated[float, Field(gt=0, le=100)] = 1.0  #: factor on every span of a step's policy
+    policies: dict[str, dict[str, float]] = Field(default_factory=dict)  #: JSON: step → field → seconds or number
+    node: str = ""  #: this host's name in leases; default: the host's own
+
+    @field_validator("database_url")
+    @classmethod
+    def _psycopg2(cls, url: str) -> str:
+        """Name the PostgreSQL client that we ship: SQLAlchemy 2.1 would take another for `postgresql://`."""
+        for prefix in ("postgresql://", "postgres://"):
+            if url.startswith(prefix):
+                return "postgresql+psycopg2://" + url.removeprefix(prefix)
+        return url
+
+    def engine_spans(self) -> Spans:
+        """
+        Give the engine's spans with the overrides.
+
+        Raises:
+            BadConfig: an unknown name, or an order in which a lease could run out under an act.
+        """
+        try:
+            return Spans(**self.spans)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise BadConfig(f"PROVISIONER_SPANS: {error}") from None
+
+
+def load(**overrides: Any) -> Settings:
+    """
+    Read the environment.
+
+    Raises:
+        BadConfig: a value is wrong; the message names the variable.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "PROVISIONER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadConfig(f"{name}: {first['msg']}") from None
+    except ValueError as error:  # a setting that should be JSON and is not
+        raise BadConfig(f"a PROVISIONER_ setting can't be read: {error}") from None

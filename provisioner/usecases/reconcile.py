@@ -1,0 +1,60 @@
+"""Compare truth and clock: what is due becomes ready, what waits for a server is planned, lists are asked for."""
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from provisioner.domain.attempt import Policy
+from provisioner.domain.spans import Spans
+from provisioner.ports import Planner, Reconciler, Waker
+from provisioner.usecases.recipes import open_recipe
+
+log = structlog.get_logger()
+LIMIT = 50  #: attempts or jobs a tick: sending costs more than finding
+SWEEP_SECONDS = 30.0
+
+
+def note_token(claim_id: int) -> str:
+    """Give the line that a claim writes into a server's notes; its serial is the claim's id."""
+    return f"provisioner claim {claim_id}"
+
+
+def reconcile(
+    *, reconciler: Reconciler, planner: Planner, waker: Waker, policies: Mapping[str, Policy], spans: Spans,
+    note: Callable[[int], str],
+) -> Mapping[str, int]:  # fmt: skip
+    """
+    Do one tick if it is our turn; returns how many of each were found. Any number may run at once.
+
+    Messages are sent after each commit; one that is lost is sent again by a later tick.
+    """
+    if not reconciler.beat("reconcile", spans.reconcile * 0.9):
+        return {}
+    lost = reconciler.expired(LIMIT)
+    for dead in lost:
+        log.warning("lease_ran_out", job_id=dead.wakeup.job_id, task=dead.task_id)
+        waker.lost(dead.task_id, dead.worker, f"worker lost: the lease ran out; sent again as .{dead.wakeup.sends}")
+    waker.wake([dead.wakeup for dead in lost])
+    due = reconciler.due(LIMIT)
+    waker.wake(due)
+    planned = _plan(planner, waker, policies, note)
+    lists = planner.to_observe()
+    for connection_id in lists:
+        waker.observe(connection_id)
+    if reconciler.beat("sweep", SWEEP_SECONDS):
+        reconciler.sweep()
+    return {"expired": len(lost), "due": len(due), "planned": planned, "lists": len(lists)}
+
+
+def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy], note: Callable[[int], str]) -> int:
+    """Plan the oldest jobs first; a list that is too old is read before anything is decided by it."""
+    recipe, started, asked = open_recipe(policies), 0, set()
+    for job_id in planner.to_plan(LIMIT):
+        planned = planner.plan(job_id, recipe, note)
+        if planned.observe is not None and planned.observe not in asked:
+            asked.add(planned.observe)
+            waker.observe(planned.observe)
+        if planned.wakeup is not None:
+            waker.wake([planned.wakeup])
+            started += 1
+    return started

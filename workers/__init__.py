@@ -1,0 +1,1 @@
+"""Celery, coming in: the application, its tasks and its schedule; nobody imports this room."""

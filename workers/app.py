@@ -1,0 +1,71 @@
+"""The Celery application of the workers, beat and Flower: `celery -A workers.app`."""
+
+from functools import cache
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.signals import setup_logging, worker_process_init, worker_ready
+
+from provisioner import bootstrap, config
+from provisioner.bootstrap import App
+
+settings = config.load()
+
+
+@cache
+def wiring() -> App:
+    """Give this process's ports."""
+    return bootstrap.build(settings, worker=True)
+
+
+class Accelerator(bootsteps.StartStopStep):
+    """A timer in each worker that asks for a tick: beat may be dead, the reconciler looks all the same."""
+
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
+        """Begin to ask."""
+        interval = max(wiring().spans.reconcile * 2, 0.5)
+        self.timer = parent.timer.call_repeatedly(interval, wiring().waker.tick)
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
+        """Stop asking."""
+        self.timer.cancel()
+
+
+def make() -> Celery:
+    """Give the application, with tasks, schedule and the accelerator."""
+    made = wiring().celery
+    made.conf.update(imports=("workers.tasks",))
+    made.conf.beat_schedule = {
+        "reconcile": {
+            "task": "control.reconcile",
+            "schedule": wiring().spans.reconcile,
+            "options": {"queue": "control", "expires": 60},
+        }
+    }
+    made.steps["worker"].add(Accelerator)
+    return made
+
+
+app = make()
+
+
+@setup_logging.connect
+def _logs(**_: object) -> None:
+    bootstrap.set_up_logs(settings)
+
+
+@worker_process_init.connect
+def _forked(**_: object) -> None:
+    """Never share the parent's connections."""
+    wiring().database.forget()
+
+
+@worker_ready.connect
+def _bury_the_dead(**_: object) -> None:
+    """Free the leases of processes of this host that are provably gone; all others wait for their lease."""
+    prefix = bootstrap.owner_prefix(settings)
+    reconciler = wiring().reconciler
+    reconciler.bury(bootstrap.dead(list(reconciler.running_owners(prefix)), prefix))
+    wiring().waker.tick()

@@ -1,0 +1,65 @@
+"""The tasks: parse ids, call one use-case, end. A parked or fenced step is a success that says why."""
+
+from typing import Any
+
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
+
+from provisioner import bootstrap
+from provisioner.usecases.observe import observe as read_list
+from provisioner.usecases.recipes import task_names
+from provisioner.usecases.reconcile import reconcile as tick
+from provisioner.usecases.run_step import run_step
+from workers.app import app, settings, wiring
+
+
+class StepFailed(Exception):
+    """A step failed for good; its reason is committed, this only shows it in Flower."""
+
+
+def _step(self: Task[Any, Any], /, *, attempt: int, pos: int, **_: object) -> dict[str, str]:
+    """Touch one attempt at one position."""
+    report = run_step(
+        attempt,
+        pos,
+        task_id=str(self.request.id),
+        worker=str(self.request.hostname),
+        owner=bootstrap.owner(settings),
+        tools=wiring().tools(SoftTimeLimitExceeded),
+    )
+    if report.failed:
+        raise StepFailed(report.says) from None
+    return {"outcome": report.outcome, "says": report.says}
+
+
+for name in task_names():
+    app.task(name=name, bind=True, throws=(StepFailed,))(_step)
+
+
+@app.task(name="control.reconcile", send_events=False)
+def reconcile() -> dict[str, int]:
+    """Do one tick."""
+    ports = wiring()
+    return dict(
+        tick(
+            reconciler=ports.reconciler,
+            planner=ports.planner,
+            waker=ports.waker,
+            policies=ports.policies,
+            spans=ports.spans,
+            note=ports.note,
+        )
+    )
+
+
+@app.task(name="control.observe", send_events=False)
+def observe(*, connection: int) -> str:
+    """Read one connection's list."""
+    ports = wiring()
+    return read_list(
+        connection,
+        owner=bootstrap.owner(settings),
+        observer=ports.observer,
+        drivers=ports.drivers,
+        waker=ports.waker,
+    )
