@@ -523,7 +523,7 @@ def _counters(before: StepRow, after: StepRow) -> list[str]:
         words.append("tries anew" if after.tries == 1 else "tries kept")
     elif after.tries != before.tries:
         words.append(f"{after.tries - before.tries:+d} try")
-    if before.acted_at and not after.acted_at:
+    if before.acted_at and not after.acted_at and after.state is not StepState.FAILED:
         words.append("act forgotten")
     return words
 
