@@ -1,0 +1,56 @@
+"""The store as views see it: read only, one statement a question, one file a subject."""
+
+from provisioner.ports import Facts
+from provisioner.store.database import Database
+from provisioner.store.reads import jobs, services, site, stock
+
+
+class ReadsStore:
+    """Satisfies `ports.Reads`."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from *database*."""
+        self._db = database
+
+    def job(self, job_id: int, *, panel: str | None) -> Facts | None:
+        """Give a job with attempts and steps; None when there is none, or none of *panel*'s."""
+        return jobs.job(self._db, job_id, panel)
+
+    def jobs(
+        self,
+        *,
+        panel: str | None,
+        state: str | None,
+        waits_for: str | None,
+        service: str | None,
+        before: int,
+        limit: int,
+    ) -> list[Facts]:
+        """List jobs with an id below *before*, newest first."""
+        return jobs.jobs(
+            self._db, panel=panel, state=state, waits_for=waits_for, service=service, before=before, limit=limit
+        )
+
+    def services(self, external_ref: str, *, panel: str | None) -> list[Facts]:
+        """Give the services of that reference, one a panel, with addresses and jobs."""
+        return services.services(self._db, external_ref, panel)
+
+    def packages(self) -> list[Facts]:
+        """List the packages with their connections."""
+        return stock.packages(self._db)
+
+    def stock(self, package: str | None) -> list[Facts]:
+        """Give packages with the servers of their type and what binds each."""
+        return stock.stock(self._db, package)
+
+    def events(self, *, job_id: int | None, service_id: int | None, after: int, limit: int) -> list[Facts]:
+        """Give the timeline of a job or a service after a sequence number, oldest first."""
+        return jobs.events(self._db, job=job_id, service=service_id, after=after, limit=limit)
+
+    def connections(self) -> list[Facts]:
+        """List the connections; never a password."""
+        return site.connections(self._db)
+
+    def health(self) -> Facts:
+        """Give what readiness rests on."""
+        return site.health(self._db)
