@@ -321,8 +321,10 @@ class Client:
         with nothing_sent(login.about) if wire.mutating else nullcontext():
             root = self._exchange(login, names)
             if error := _error_of(root):
-                self._forget_login()
-                raise _meaning(error, login)
+                refusal = _meaning(error, login)
+                if isinstance(refusal, Denied):
+                    self._forget_login()
+                raise refusal
             auth = root.find("auth")
             ticket = "" if auth is None else auth.get("id") or auth.text or ""
             if not ticket:

@@ -1,5 +1,7 @@
 """The one function that sends: time limit, trust, and what is known after each way to fail."""
 
+import contextlib
+import gc
 import itertools
 import socket
 import time
@@ -229,6 +231,36 @@ def test_whatever_goes_wrong_after_connecting_leaves_an_act_unsure(script: Scrip
     with Loopback(script) as server:
         assert type(failing(server.url, mutating=True)) is Unsure
         assert type(failing(server.url, mutating=False)) is Unusable
+
+
+def open_towards(port: int) -> int:
+    """Count this process's own ends of connections to *port*, whoever still refers to them."""
+    ours = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            ours.add(entry.readlink().name)
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = [row[9] for row in rows if int(row[2].split(":")[1], 16) == port]
+    return sum(f"socket:[{inode}]" in ours for inode in ends)
+
+
+@pytest.mark.parametrize("tls", [TlsPolicy(), TlsPolicy(fingerprint="ab" * 32), None], ids=str)
+@pytest.mark.parametrize(
+    "script",
+    [*CUTS.values(), *DRIPS.values(), answering("ok"), answering("ok", keep_alive=True)],
+    ids=[*CUTS, *DRIPS, "whole", "kept open"],
+)
+def test_no_connection_outlives_its_call(trusted: Certificate, script: Script, tls: TlsPolicy | None) -> None:
+    policy = tls or TlsPolicy(ca_pem=trusted.pem)
+    gc.disable()
+    try:
+        with Loopback(script, trusted.server) as server:
+            with contextlib.suppress(RemoteError):
+                call(server.url, seconds=0.1, tls=policy)
+
+            assert open_towards(server.port) == 0
+    finally:
+        gc.enable()
 
 
 def test_an_answer_without_end_is_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

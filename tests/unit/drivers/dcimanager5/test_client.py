@@ -360,6 +360,17 @@ def test_a_refused_login_is_not_repeated_with_every_call(panel: Panel) -> None:
     assert panel.funcs.count("auth") == 2
 
 
+def test_a_login_that_met_an_internal_error_may_come_again(panel: Panel) -> None:
+    panel.says("server.enable", error("access"), error("access"), ok("server.enable"))
+    panel.says("auth", error("xml", report=True), LOGGED_IN)
+    client = panel.client()
+
+    with pytest.raises(NotDone):
+        client.act("server.enable", {"elid": "1"})
+    client.act("server.enable", {"elid": "1"})
+    assert panel.funcs.count("auth") == 2
+
+
 def test_a_login_that_does_not_help_is_not_repeated_with_every_call(panel: Panel) -> None:
     panel.says("server.enable", error("access", "func")).says("auth", LOGGED_IN)
     client = panel.client()
