@@ -166,8 +166,8 @@ def decide(attempt: Attempt, steps: Sequence[StepRow], fact: Fact, policies: Pol
             return _looked(around, outcome, reading_at)
         case Took(acted, _):
             return _took(around, acted)
-        case NotTaken(reason, _):
-            return _not_taken(around, reason)
+        case NotTaken(reason, _, locked):
+            return _not_taken(around, reason, locked=locked)
         case NoAnswer(reason, _):
             return _no_answer(around, reason)
         case Rejected(failure_class, reason, _):
@@ -235,15 +235,11 @@ def _looked(around: _Around, outcome: Look, reading_at: datetime | None) -> Deci
             return _fail(around, FailureClass.UNKNOWN, f"deadline passed: {reason}")
         case Wait(reason, until, seen, listed, soon):
             state = StepState.PENDING if pending else StepState.ACTING
-            return _park(
-                around,
-                _remember(replace(row, state=state, outcome=reason), seen),
-                until,
-                listed=listed,
-                soon=soon,
-            )
+            waiting = _remember(replace(row, state=state, outcome=reason), seen)
+            return _park(around, waiting, until, listed=listed, soon=soon, reading_at=reading_at)
         case Unknown(reason, seen, listed):
-            return _park(around, _remember(replace(row, outcome=reason), seen), listed=listed)
+            waiting = _remember(replace(row, outcome=reason), seen)
+            return _park(around, waiting, listed=listed, reading_at=reading_at)
         case _:
             assert_never(outcome)
 
@@ -265,7 +261,8 @@ def _no_effect(around: _Around, reading_at: datetime | None, *, late: bool) -> D
         if late:
             return _fail(around, FailureClass.UNKNOWN, "deadline passed and no effect was seen")
         waiting = replace(row, outcome="no effect seen yet")
-        return _park(around, waiting, None if settled else settles, listed=not policy.proven_by_read, soon=True)
+        until = None if settled else settles
+        return _park(around, waiting, until, listed=not policy.proven_by_read, reading_at=reading_at)
     if row.tries >= policy.tries:
         return _fail(around, policy.exhausted, f"no effect after {row.tries} tries")
     return _park(around, replace(row, state=StepState.PENDING, outcome="no effect; the act is sent again"))
@@ -273,6 +270,8 @@ def _no_effect(around: _Around, reading_at: datetime | None, *, late: bool) -> D
 
 def _begin(around: _Around, row: StepRow, memo: Mapping[str, Any], records: tuple[Record, ...]) -> Decision:
     now, policy = around.now, around.policy
+    if row.begun_at is not None:  # two acts are never at one instant: the refund of the second is not of the first
+        now = max(now, row.begun_at + timedelta(microseconds=1))
     overdue = row.deadline_at is None or row.deadline_at <= now
     begun = replace(
         row,
@@ -289,27 +288,32 @@ def _begin(around: _Around, row: StepRow, memo: Mapping[str, Any], records: tupl
 
 def _took(around: _Around, acted: Acted) -> Decision:
     _require(around, StepState.BEGUN)
-    acting = replace(around.row, state=StepState.ACTING, token=dict(acted.token), outcome="the act was taken")
+    acting = replace(
+        around.row, state=StepState.ACTING, refusals=0, token=dict(acted.token), outcome="the act was taken"
+    )
     if around.policy.proven_by_read:
         return Decision(around.attempt, (acting,), Then.LOOK)
-    return _park(around, acting, listed=True, soon=True)
+    return _park(around, acting, listed=True)
 
 
-def _not_taken(around: _Around, reason: str) -> Decision:
+def _not_taken(around: _Around, reason: str, *, locked: bool) -> Decision:
     _require(around, StepState.BEGUN)
     row, policy = around.row, around.policy
-    if policy.refusal_costs and row.tries >= policy.tries:
-        return _fail(around, FailureClass.LOST, f"refused {row.tries} times: {reason}")
+    costs = locked and policy.refusal_costs
     first_ever = row.acted_at == row.begun_at
+    memo = {key: value for key, value in row.memo.items() if key != "first"} if first_ever else row.memo
     returned = replace(
         row,
         state=StepState.PENDING,
-        tries=row.tries if policy.refusal_costs else row.tries - 1,
+        tries=row.tries if costs else row.tries - 1,
         refusals=row.refusals + 1,
         acted_at=None if first_ever else row.acted_at,
         begun_at=None if first_ever else row.begun_at,
+        memo=memo,
         outcome=reason,
     )
+    if costs and row.tries >= policy.tries:
+        return _fail(replace(around, row=returned), FailureClass.LOST, f"refused {row.tries} times: {reason}")
     distance = min(policy.backoff * 2 ** min(row.refusals, 10), policy.backoff_max)
     return _park(around, returned, around.now + distance)
 
@@ -319,13 +323,14 @@ def _no_answer(around: _Around, reason: str) -> Decision:
     if row.state is not StepState.BEGUN:  # a look ran into the time limit: nothing is concluded
         _require(around, StepState.PENDING, StepState.ACTING, StepState.UNSURE)
         return _park(around, replace(row, outcome=reason))
-    unsure = replace(row, state=StepState.UNSURE, outcome=reason)
+    unsure = replace(row, state=StepState.UNSURE, refusals=0, outcome=reason)
     event = Event(
         EventKind.STEP_UNSURE,
         f"{row.name}: {reason}; looking before acting again",
         {"step": row.name},
     )
-    parked = _park(around, unsure, around.now + around.policy.backoff)
+    until = around.now + around.policy.backoff
+    parked = _park(around, unsure, until, listed=not around.policy.proven_by_read, soon=True)
     return replace(parked, events=(event,))
 
 
@@ -337,19 +342,27 @@ def _remember(row: StepRow, seen: Mapping[str, Any]) -> StepRow:
 
 
 def _park(
-    around: _Around, row: StepRow, until: datetime | None = None, *, listed: bool = False, soon: bool = False
+    around: _Around,
+    row: StepRow,
+    until: datetime | None = None,
+    *,
+    listed: bool = False,
+    soon: bool = False,
+    reading_at: datetime | None = None,
 ) -> Decision:
     """
     Wait until *until*, else by a distance that grows with the age of the step.
 
-    A *listed* wait ends when the list shows a change, or with the first list that begins after `resume_at`: the
-    next instant that by itself changes what the list means. *until* in the past asks for the very next list.
+    A *listed* wait ends when the list shows a change; `resume_at` is then the next instant that by itself
+    changes what the list means: the settle time, or the deadline; and soon where it has passed and no list
+    of after it was read yet.
     """
     policy, now = around.policy, around.now
     if listed:
-        turns = [max(until, now)] if until else []
-        turns += [turn for turn in (row.settles_at(policy), row.deadline_at) if turn and turn > now]
-        resume_at = min(turns, default=now + policy.backoff)
+        turns = [instant for instant in (until, row.settles_at(policy), row.deadline_at) if instant]
+        unread = any(turn <= now and (reading_at is None or reading_at < turn) for turn in turns)
+        coming = [turn for turn in turns if turn > now]
+        resume_at = min([*coming, now + policy.backoff] if unread or not coming else coming)
     elif until is not None and until > now:
         resume_at = until
     else:
@@ -383,6 +396,8 @@ def _arrive(row: StepRow, around: _Around) -> StepRow:
 
 
 def _result(around: _Around, last: StepRow) -> Result:
+    if around.attempt.kind is JobKind.RELEASE:
+        return Result.RELEASED if last.name == RELEASE else Result.QUARANTINED
     if around.attempt.direction is Direction.FORWARD:
         return Result.SUCCEEDED
     undone = around.others(lambda row: row.direction is Direction.BACK)
@@ -404,12 +419,21 @@ def _end(
     attempt: Attempt | None = None,
 ) -> Decision:
     ended = replace(attempt or around.attempt, state=AttemptState.ENDED)
-    said = Event(
-        EventKind.ATTEMPT_ENDED,
-        f"attempt ended: {result}",
-        {"result": result, "class": ended.reason_class},
-    )
+    data: dict[str, Any] = {"result": result, "class": ended.reason_class}
+    if result is Result.LOST:
+        data["left"] = _left(around)
+    said = Event(EventKind.ATTEMPT_ENDED, f"attempt ended: {result}", data)
     return Decision(ended, rows, Then.END, result=result, records=records, events=(*events, said))
+
+
+def _left(around: _Around) -> list[str]:
+    """Name the steps whose effect stays on a server that is not ours any more."""
+    undone = {row.undoes for row in around.steps if row.direction is Direction.BACK and row.state is StepState.DONE}
+    return [
+        row.name
+        for row in around.steps
+        if row.acted_at and row.direction is Direction.FORWARD and row.pos not in undone
+    ]
 
 
 # --- failure ------------------------------------------------------------------------------------------------------
@@ -430,12 +454,12 @@ def _after_failure(around: _Around, failed: StepRow, failure_class: FailureClass
     attempt = around.attempt
     if attempt.direction is Direction.BACK:
         return _undo_failed(around, failed, failure_class)
-    before_hand_over = attempt.kind is JobKind.OPEN and not hand_over_begun(_with(around.steps, failed))
     if attempt.kind is JobKind.RELEASE:
         return _put_off(around, failed, failure_class, reason)
-    if not before_hand_over:
+    steps = _with(around.steps, failed)
+    if attempt.kind is not JobKind.OPEN or hand_over_begun(steps):
         return _hold(around, failed, reason, failure_class)
-    if attempt.hold_on_failure and failure_class in BLAMED_ON_SERVER:
+    if attempt.hold_on_failure and failure_class in BLAMED_ON_SERVER and failed.name != CLAIM:
         return _hold(around, failed, reason, failure_class)
     return _compensate(around, failed, failure_class, reason)
 
@@ -443,8 +467,7 @@ def _after_failure(around: _Around, failed: StepRow, failure_class: FailureClass
 def _undo_failed(around: _Around, failed: StepRow, failure_class: FailureClass) -> Decision:
     """Go on with the rest of the undo; yet what was not undone may not be sold."""
     if failure_class in NOT_OURS:
-        attempt = replace(around.attempt, reason_class=FailureClass.LOST)
-        return _end(around, (failed,), Result.LOST, attempt=attempt)
+        return _end(around, (failed,), Result.LOST)
     following = [row for row in around.steps if row.pos > failed.pos and row.state in STEP_OPEN]
     if not following:
         return _end(around, (failed,), Result.INCOMPLETE)
@@ -468,6 +491,7 @@ def _put_off(around: _Around, failed: StepRow, failure_class: FailureClass, reas
         tries=0,
         refusals=0,
         ended_at=None,
+        arrived_at=resume_at,
         deadline_at=resume_at + around.policy.deadline,
     )
     attempt = replace(
@@ -490,7 +514,7 @@ def _compensate(
 ) -> Decision:
     """Append the undo of every step that acted, newest first, then the end that the class asks for."""
     steps = _with(around.steps, stopped)
-    foreign = failure_class in NOT_OURS
+    foreign = failure_class in NOT_OURS and stopped.name != CLAIM  # a claim may still take effect late
     if stopped.name == CLAIM and failure_class is not None:
         failure_class = FailureClass.LOST  # whatever the reason: the candidate is passed over
     attempt = replace(around.attempt, reason_class=failure_class, reason=reason, given_up=given_up)
@@ -498,8 +522,7 @@ def _compensate(
     if claim is None or (claim.acted_at is None and claim.state is not StepState.DONE):
         return _end(around, (stopped,), Result.PASSED_OVER, attempt=attempt)
     if foreign:
-        result = Result.PASSED_OVER if stopped.name == CLAIM else Result.LOST
-        return _end(around, (stopped,), result, attempt=attempt)
+        return _end(around, (stopped,), Result.LOST, attempt=attempt)
     final = final or (QUARANTINE if failure_class in BLAMED_ON_SERVER else RELEASE)
     undos = [
         StepRow(
@@ -524,7 +547,12 @@ def _compensate(
     rows[0] = _arrive(rows[0], around)
     attempt = replace(attempt, direction=Direction.BACK, state=AttemptState.RUNNING, pos=start)
     event = Event(EventKind.COMPENSATING, f"undoing: {reason}", {"class": failure_class, "end": final})
-    return Decision(attempt, (stopped, *rows), Then.PROCEED, events=(event,))
+    later = [
+        replace(row, state=StepState.CANCELLED, ended_at=around.now)
+        for row in steps
+        if row.pos != stopped.pos and row.state in (StepState.ACTING, StepState.UNSURE)
+    ]
+    return Decision(attempt, (stopped, *later, *rows), Then.PROCEED, events=(event,))
 
 
 def _undone(row: StepRow, policy: Policy) -> dict[str, Any]:
@@ -583,9 +611,10 @@ def _obey(around: _Around, command: Command) -> Decision:
             )
             return _advance(replace(around, attempt=attempt), skipped)
         case Verb.RETRY:
-            return _again(around, row.pos)
+            return _again(around, row.pos, anew=command.wipe)
         case Verb.RETRY_FROM:
-            return _again(around, next(other.pos for other in around.steps if other.name == command.step))
+            start = next(other.pos for other in around.steps if other.name == command.step)
+            return _again(around, start, anew=command.wipe)
         case _:
             assert_never(command.verb)
 
@@ -594,7 +623,7 @@ def _refused(around: _Around, command: Command, why_not: str) -> Decision:
     """Consume a verb that came too late, and say so; the attempt goes on as it was."""
     said = Event(EventKind.COMMAND_REFUSED, f"{command.verb} refused: {why_not}", {"verb": command.verb})
     attempt = replace(around.attempt, command=None)
-    if around.row.state is StepState.FAILED:
+    if AttemptState.HELD is attempt.state or around.row.state is StepState.FAILED:
         return Decision(replace(attempt, state=AttemptState.HELD), (around.row,), Then.HOLD, events=(said,))
     return Decision(attempt, (around.row,), Then.LOOK, events=(said,))
 
@@ -605,16 +634,16 @@ def _give_up(around: _Around, reason: str) -> StepRow:
     return replace(around.row, state=StepState.CANCELLED, ended_at=around.now, outcome=reason)
 
 
-def _again(around: _Around, start: int) -> Decision:
+def _again(around: _Around, start: int, *, anew: bool) -> Decision:
     """Run again from *start*; a memo is kept only where the step ended unsure, else taken anew."""
     rows = []
     for row in around.steps:
-        if row.pos < start or row.direction is Direction.BACK:
+        if row.pos < start or row.direction is not around.row.direction:
             continue
         if row.pos > around.row.pos:
-            rows.append(replace(row, deadline_at=None))
+            rows.append(replace(row, tries=0, refusals=0, deadline_at=None))
         elif row.state is StepState.FAILED or row.pos < around.row.pos:
-            rows.append(_fresh(row))
+            rows.append(_fresh(row, anew=anew))
         else:
             rows.append(row)  # poisoned: it stands where it stood
     rows[0] = _arrive(rows[0], around)
@@ -630,9 +659,9 @@ def _again(around: _Around, start: int) -> Decision:
     return Decision(attempt, tuple(rows), then)
 
 
-def _fresh(row: StepRow) -> StepRow:
+def _fresh(row: StepRow, *, anew: bool) -> StepRow:
     memo = row.memo
-    if row.reason_class is not FailureClass.UNKNOWN:
+    if anew or row.reason_class is not FailureClass.UNKNOWN:
         kept = {key: value for key, value in memo.items() if key not in ("before", "seen")}
         memo = {
             **kept,

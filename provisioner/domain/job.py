@@ -30,7 +30,8 @@ def conclude(
     *counted* is the number of ended attempts of the job that a server was blamed for, this one included.
     """
     if attempt.kind is JobKind.RELEASE:
-        claim = ClaimState.ENDED if result is Result.LOST else ClaimState.QUARANTINED
+        gone = result in (Result.LOST, Result.RELEASED)
+        claim = ClaimState.ENDED if gone else ClaimState.QUARANTINED
         return Conclusion(JobState.SUCCEEDED, claim, attempt.reason)
     if result is Result.SUCCEEDED:
         return Conclusion(JobState.SUCCEEDED, ClaimState.HANDED)

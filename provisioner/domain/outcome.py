@@ -84,8 +84,8 @@ class Wait:
     reason: str
     until: datetime | None = None  #: look again then; None: when the list shows a change, or by the policy's back-off
     seen: Memo = field(default_factory=dict)
-    listed: bool = False  #: the answer will come from a list reading that begins after `until`
-    soon: bool = False  #: of a listed wait: read the list often, whatever the policy says
+    listed: bool = False  #: the answer will come from a list reading
+    soon: bool = False  #: and the list should be read often until then
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ def hand_over_begun(steps: Sequence[StepRow]) -> bool:
 def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
     """Give the sentence why *command* is not legal for an attempt that has not ended; "" when it is."""
     if attempt.direction is Direction.BACK:
-        return "" if command.verb is Verb.CANCEL else GOING_BACK
+        poisoned = command.verb is Verb.RETRY and attempt.state is AttemptState.HELD
+        return "" if command.verb is Verb.CANCEL or poisoned else GOING_BACK
     if command.verb in (Verb.CANCEL, Verb.SWAP):
         if attempt.kind is not JobKind.OPEN:
             return OTHER_KIND
@@ -59,7 +60,8 @@ def _retry_from_refusal(
     if start is None:
         return f"no step {command.step} at or before {row.name}"
     crossed = [other for other in steps if start.pos <= other.pos <= row.pos]
-    if any(other.name in UNSKIPPABLE for other in crossed):
+    again = [other for other in crossed if other.acted_at or other.state is StepState.DONE or other is start]
+    if any(other.name in UNSKIPPABLE for other in again):
         return "claim and hand-over can't be run again"
     if not command.wipe and any(policies[other.name].wipes and other.acted_at for other in crossed):
         return "this would install again and wipe the disks; say so with wipe"

@@ -39,8 +39,8 @@ class CreateAccount:
         if mine is not None and mine.state is AccountState.CREATING and not ours:
             if mine.creator_alive:
                 return Wait("another order of the same customer is creating the user")
-            settles_at = (mine.creator_settles_from or ctx.clock.now()) + ctx.policy.settle
-            if ctx.clock.now() < settles_at:
+            began = mine.creator_settles_from  # None: it never began to act, so nothing can come late
+            if began is not None and ctx.clock.now() < (settles_at := began + ctx.policy.settle):
                 return Wait("an ended order may still have created the user", until=settles_at)
         ctx.probed()
         users = ctx.driver.users()

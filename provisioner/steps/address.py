@@ -5,7 +5,7 @@ from datetime import timedelta
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
 from provisioner.domain.outcome import Acted, AddressesRead, Done, Failed, Look, More, NotBegun
-from provisioner.domain.server import AddressRow, Family, RowRef, ServerReading
+from provisioner.domain.server import FREE_MARKER, AddressRow, Family, RowRef, ServerReading
 from provisioner.errors import FailureClass, NoSuchObject
 from provisioner.steps.base import StepContext, not_ours, unsettled
 
@@ -22,7 +22,12 @@ class DropAddresses:
         if lost := not_ours(ctx, reading):
             return lost
         own = set(ctx.row.undone.get("first", {}).get("rows", ()))
-        extra = [row for row in reading.addresses if row.ref not in own and not row.main]
+        foreign = [row for row in reading.addresses if row.ref not in own]
+        extra = [row for row in foreign if not row.main]  # the DCIM never deletes the main address
+        named = [row for row in foreign if row.main and not same_name(row.domain, FREE_MARKER)]
+        if not extra and named:
+            memo = {"free": named[0].ref}
+            return More(memo, "the main address stays") if ctx.row.before.get("row") else NotBegun(memo)
         if not extra:
             return unsettled(ctx) or Done("no address beyond the server's own")
         memo = {"row": extra[0].ref}
@@ -31,7 +36,10 @@ class DropAddresses:
         return NotBegun(memo)
 
     def do(self, ctx: StepContext) -> Acted:
-        """Delete the remembered row; one that is gone already counts."""
+        """Delete the remembered row; one that is gone already counts. A main row is marked as free instead."""
+        if "free" in ctx.row.before:
+            ctx.driver.set_domain(ctx.server, RowRef(ctx.row.before["free"]), FREE_MARKER)
+            return Acted()
         return _delete(ctx)
 
 

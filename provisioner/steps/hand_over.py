@@ -5,6 +5,7 @@ from datetime import timedelta
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
 from provisioner.domain.outcome import Acted, Done, Failed, HandedOver, Look, NotBegun
+from provisioner.domain.server import Family
 from provisioner.errors import FailureClass
 from provisioner.steps.base import StepContext, not_ours
 
@@ -25,13 +26,16 @@ class HandOver:
         if ctx.customer is not None and reading.owner == ctx.customer:
             return Done(f"owner is the customer's user {ctx.customer}", (HandedOver(reading, ctx.ip),))
         if lost := not_ours(ctx, reading):
-            return lost
+            return Failed(FailureClass.DRIFT, lost.reason) if ctx.row.acted_at else lost
         if ctx.customer is None:
             return Failed(FailureClass.INPUT, "the customer's user is not known")
         if reading.disabled:
             return Failed(FailureClass.SERVER, "the server was disabled again before it was handed over")
         if any(not same_name(row.domain, ctx.order.hostname) for row in reading.addresses):
             return Failed(FailureClass.SERVER, "an address lost its domain before the server was handed over")
+        for family, wanted in ((Family.IPV4, ctx.package.ipv4), (Family.IPV6, ctx.package.ipv6)):
+            if sum(row.family is family for row in reading.addresses) < wanted:
+                return Failed(FailureClass.SERVER, f"an {family} address is gone before the server was handed over")
         return NotBegun({"notes": reading.notes})
 
     def do(self, ctx: StepContext) -> Acted:

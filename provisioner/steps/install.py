@@ -60,7 +60,8 @@ class InstallOs:
         """Read the flags; before the act, remember what is up already and the old system's key."""
         if wait := stale(ctx):
             return wait
-        if ctx.row.state is StepState.PENDING:
+        sent = ctx.row.acted_at is not None and ctx.row.before  # a late effect of an earlier act is ours
+        if ctx.row.state is StepState.PENDING and not sent:
             return self._before(ctx)
         listed = ctx.listed().listed
         if listed.installing:
@@ -70,7 +71,10 @@ class InstallOs:
             return Failed(FailureClass.SERVER, "the DCIM says that the install failed")
         if ctx.row.seen.get("up") or rose_since(ctx, "install"):
             return Done("the install was seen to run and to end")
-        return self._never_seen(ctx)
+        never_seen = self._never_seen(ctx)
+        if ctx.row.state is StepState.PENDING and isinstance(never_seen, NotBegun):
+            return self._before(ctx)
+        return never_seen
 
     def _before(self, ctx: StepContext) -> Look:
         listed = ctx.listed().listed
@@ -94,7 +98,8 @@ class InstallOs:
             return Wait("the install is not visible yet", until=settles, listed=True, soon=True)
         lists = [start for start in ctx.listed().seen_since if begun <= start <= settles]
         moved = any(edge >= begun for edge in ctx.listed().edges.values())
-        if len(lists) >= LISTS_NEEDED and not moved and not ctx.row.seen.get("silent"):
+        changed = key is not None and key != old_key
+        if len(lists) >= LISTS_NEEDED and not moved and not changed and not ctx.row.seen.get("silent"):
             return NotBegun()
         return Unknown("the install was not seen to start, and the readings have a gap or moved", listed=True)
 

@@ -18,7 +18,7 @@ def stale(ctx: StepContext) -> Wait | Failed | None:
     view, row = ctx.listed(), ctx.row
     since = row.arrived_at if row.state is StepState.PENDING else row.begun_at
     if since is not None and view.observed_from < since:
-        return Wait("the next list reading is awaited", until=ctx.clock.now(), listed=True, soon=True)
+        return Wait("the next list reading is awaited", until=ctx.clock.now() + ctx.policy.backoff, listed=True)
     if view.gone_from is not None:
         return Failed(FailureClass.LOST, "the DCIM's list does not hold the server any more")
     return None

@@ -31,7 +31,7 @@ class Ping:
         listed = ctx.listed().listed
         if listed.installing:
             return Wait("an install is running", seen={"since": None}, listed=True)
-        ctx.reading_at = None  # from here on the look rests on the probe
+        ctx.reading_at = None  # the look rests on the probe, not on the list
         ctx.probed()
         if not ctx.ip or not ctx.prober.answers(ctx.ip, ctx.package.probe):
             powered = listed.power is Power.ON

@@ -23,7 +23,7 @@ class Quarantine:
         """Read notes and the disabled mark; name the next act."""
         reading = ctx.read()
         if lost := not_ours(ctx, reading):
-            return lost
+            return unsettled(ctx) or lost  # the claim itself may still take effect
         line = f"quarantined: {' '.join(ctx.reason.split())[:REASON_LENGTH]}"
         noted = line in reading.notes.splitlines()
         if not noted:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
-from provisioner.domain.outcome import Acted, Done, Look, More, NotBegun, Wait
+from provisioner.domain.outcome import Acted, Done, Look, More, NotBegun, Unknown, Wait
 from provisioner.domain.server import LinkRef, ServerReading
 from provisioner.domain.states import StepState
 from provisioner.steps.base import StepContext, not_ours, unsettled
@@ -31,9 +31,11 @@ class _Ports:
         reading = ctx.read()
         if lost := not_ours(ctx, reading):
             return lost
-        if any(link.busy for link in reading.links):
-            return Wait("a link has not settled")
         before = ctx.row.before
+        busy = {link.ref for link in reading.links if link.busy}
+        if busy:
+            sure = ctx.row.state is not StepState.UNSURE or before.get("next") in (ENABLE, DISABLE, *busy)
+            return Wait("a link has not settled") if sure else Unknown("another link has not settled")
         asked = list(before.get("asked", ()))
         proven = ctx.row.state is StepState.ACTING and "next" in before
         if proven and before["next"] not in (ENABLE, DISABLE):
@@ -42,9 +44,13 @@ class _Ports:
         if not due:
             return unsettled(ctx) or Done(self._evidence(asked))
         memo = {"next": due[0], "asked": asked, "disabled": reading.disabled}
-        if proven and due[0] != before["next"]:
+        if (proven or self._seen(before.get("next"), reading)) and due[0] != before["next"]:
             return More(memo, f"{before['next']}: asked and settled")
         return NotBegun(memo)
+
+    def _seen(self, act: str | None, reading: ServerReading) -> bool:
+        """Say whether *act* shows in the reading, whatever became of its answer."""
+        return (act == ENABLE and not reading.disabled) or (act == DISABLE and reading.disabled)
 
     def _evidence(self, asked: list[str]) -> str:
         if not asked:
@@ -72,8 +78,10 @@ class ClosePorts(_Ports):
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
         """Links first, so that the old system never answers on an open port of a disabled server."""
+        if reading.disabled:
+            return []  # the DCIM refuses to switch them; they are off
         was_disabled = ctx.row.undone.get("first", {}).get("disabled", False)
-        last = [DISABLE] if was_disabled and not reading.disabled else []
+        last = [DISABLE] if was_disabled else []
         return [*(link.ref for link in reading.switch_links), *last]
 
 

@@ -136,6 +136,8 @@ class ObserverStore:
         if written:
             session.rows(UPSERT, id=connection, began=began, rows=as_json(written))
         present = {server.ref for server in listing.servers}
+        if "" in present:  # a row without its id may be anybody's: nobody is called gone by this list
+            present |= known.keys()
         gone = [ref for ref, row in known.items() if ref not in present and row["gone_from"] is None]
         if gone:
             session.rows(GONE, id=connection, began=began, refs=gone)

@@ -245,7 +245,7 @@ def test_a_locked_server_is_passed_over_when_the_tries_are_used_up() -> None:
     row, attempt, ends = a_step_row("claim"), an_attempt(pos=1), []
     for _ in range(tries):
         begun = decide(attempt, a_recipe(row), Looked(NotBegun(), at(1), at(1)), POLICIES).rows[0]
-        decision = decide(attempt, a_recipe(begun), NotTaken("locked", at(2)), POLICIES)
+        decision = decide(attempt, a_recipe(begun), NotTaken("locked", at(2), locked=True), POLICIES)
         row = decision.rows[0]
         ends.append((decision.then, decision.result, decision.attempt.reason_class))
 

@@ -480,7 +480,7 @@ def a_fact(word: str, place: str, failure_class: FailureClass, reading_at: datet
     verbs = {"cancel": Verb.CANCEL, "swap": Verb.SWAP, "retry": Verb.RETRY, "skip": Verb.SKIP}
     facts: dict[str, Fact] = {
         "took": Took(Acted({"id": "9"}), NOW),
-        "not taken": NotTaken("locked", NOW),
+        "not taken": NotTaken("locked", NOW, locked=True),
         "no answer": NoAnswer("time limit", NOW),
         "rejected": Rejected(failure_class, "refused", NOW),
         "blind": Blind("unreachable", NOW),

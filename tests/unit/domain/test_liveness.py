@@ -98,7 +98,7 @@ def facts(state: State) -> Iterator[Told]:
     elif row.state is StepState.BEGUN:
         now = T0 + timedelta(seconds=1)
         yield Told("took", Took(Acted(), now), unhelpful=True)
-        yield Told("not taken", NotTaken("locked", now), unhelpful=True)
+        yield Told("not taken", NotTaken("locked", now, locked=True), unhelpful=True)
         yield Told("no answer", NoAnswer("time limit", now), unhelpful=True)
         for failure_class in (FailureClass.SERVER, FailureClass.SITE):
             yield Told(f"rejected {failure_class}", Rejected(failure_class, "no", now), unhelpful=True)

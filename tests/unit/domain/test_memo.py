@@ -114,7 +114,7 @@ def test_what_our_books_gain_goes_with_the_commit_of_the_look() -> None:
 
 def test_a_first_act_that_was_surely_not_taken_never_was() -> None:
     begun = becomes(a_step_row("domain"), looked(NotBegun({"row": "901"}), 5))
-    row = becomes(begun, NotTaken("locked", at(6)))
+    row = becomes(begun, NotTaken("locked", at(6), locked=True))
 
     assert (row.state, row.tries, row.acted_at, row.begun_at) == (StepState.PENDING, 0, None, None)
     assert row.refusals == 1
@@ -122,7 +122,7 @@ def test_a_first_act_that_was_surely_not_taken_never_was() -> None:
 
 def test_what_was_seen_before_an_act_that_never_was_is_seen_anew() -> None:
     begun = becomes(a_step_row("address"), looked(NotBegun({"rows": ["901"]}), 5))
-    refused = becomes(begun, NotTaken("locked", at(6)))
+    refused = becomes(begun, NotTaken("locked", at(6), locked=True))
     row = becomes(refused, looked(NotBegun({"rows": ["901", "950"]}), 60))
 
     assert row.first == {"rows": ["901", "950"]}  # 950 is another's: our undo must not drop it
@@ -130,7 +130,7 @@ def test_what_was_seen_before_an_act_that_never_was_is_seen_anew() -> None:
 
 def test_a_later_act_that_was_not_taken_leaves_the_first_one_standing() -> None:
     row = acted(a_step_row("domain"), StepState.BEGUN, when=at(40), tries=2, acted_at=T0)
-    row = becomes(row, NotTaken("locked", at(41)))
+    row = becomes(row, NotTaken("locked", at(41), locked=True))
 
     assert (row.tries, row.acted_at) == (1, T0)
 
@@ -154,7 +154,7 @@ def test_a_refused_step_is_tried_again_at_growing_distance() -> None:
     distances = []
     for refusals in range(8):
         row = acted(a_step_row("domain", refusals=refusals), StepState.BEGUN, when=at(5))
-        resume_at = given(row, NotTaken("locked", at(6))).resume_at
+        resume_at = given(row, NotTaken("locked", at(6), locked=True)).resume_at
         assert resume_at is not None
         distances.append(resume_at - at(6))
 
