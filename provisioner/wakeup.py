@@ -17,6 +17,9 @@ CONTROL_EXPIRES = 60  #: seconds; a tick that is older is pointless
 STEPS, OBSERVE, CONTROL = "steps", "observe", "control"
 
 
+CeleryApp = Celery  #: the type, for the room that plugs it in
+
+
 def celery_app(broker_url: str, spans: Spans, *, visible: bool = True) -> Celery:
     """Give a Celery application with our settings; *visible*: its messages are shown in Flower."""
     app = Celery("provisioner", broker=broker_url)
@@ -60,7 +63,7 @@ class CeleryWaker:
         """Send a message for each; its id is never used twice."""
         for one in wakeups:
             label = self._label_of(one)
-            task = task_id(one.job_id, one.order, one.server, one.attempt_n, label, one.sends)
+            task = task_id(one.job_id, one.order, one.server, one.attempt_n, label=label, sends=one.sends)
             kwargs: dict[str, Any] = {
                 "job": one.job_id,
                 "order": one.order,

@@ -454,10 +454,10 @@ def _after_failure(around: _Around, failed: StepRow, failure_class: FailureClass
     attempt = around.attempt
     if attempt.direction is Direction.BACK:
         return _undo_failed(around, failed, failure_class)
+    nobody_s_yet = attempt.kind is JobKind.OPEN and not hand_over_begun(_with(around.steps, failed))
     if attempt.kind is JobKind.RELEASE:
         return _put_off(around, failed, failure_class, reason)
-    steps = _with(around.steps, failed)
-    if attempt.kind is not JobKind.OPEN or hand_over_begun(steps):
+    if not nobody_s_yet:
         return _hold(around, failed, reason, failure_class)
     if attempt.hold_on_failure and failure_class in BLAMED_ON_SERVER and failed.name != CLAIM:
         return _hold(around, failed, reason, failure_class)

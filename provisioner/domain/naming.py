@@ -94,7 +94,7 @@ def same_name(one: str, other: str) -> bool:
     return one.rstrip(".").lower() == other.rstrip(".").lower()
 
 
-def task_id(job: int, order: str, server: str, attempt: int, label: str, sends: int) -> str:
+def task_id(job: int, order: str, server: str, attempt: int, *, label: str, sends: int) -> str:
     """Give a message's id, the job's first: `1043.ord-77.101.a1.06_install_os`, `.2` for a second send."""
     again = f".{sends}" if sends > 1 else ""
     return f"{job}.{plain_id(order)}.{plain_id(server)}.a{attempt}.{label}{again}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -297,7 +298,6 @@ class EngineStore:
             state=conclusion.job,
             reason=conclusion.reason,
             waits_for=conclusion.waits_for,
-            site=conclusion.restrict,
         )
         if conclusion.service is not None:
             session.rows(
@@ -326,8 +326,16 @@ class EngineStore:
         by_pos = {row.pos: row for row in touched.steps} | {row.pos: row for row in decision.rows}
         back = [by_pos[pos] for pos in sorted(by_pos) if by_pos[pos].direction is Direction.BACK]
         left = [row for row in back if row.state.value != "done"] or back[-1:]
+        begins = touched.now + timedelta(seconds=self._spans.pass_over)
         fresh = [
-            StepRow(pos=i, name=row.name, undoes=row.undoes, memo={"undone": dict(row.undone)})
+            StepRow(
+                pos=i,
+                name=row.name,
+                undoes=row.undoes,
+                memo={"undone": dict(row.undone)},
+                arrived_at=begins if i == 0 else None,
+                deadline_at=begins + RELEASE_PATIENCE if i == 0 else None,
+            )
             for i, row in enumerate(left)
         ]
         session.rows(
@@ -453,6 +461,10 @@ class EngineStore:
         )
 
 
+#: deadline of a release's first step; the later ones get theirs on arrival
+RELEASE_PATIENCE = timedelta(minutes=30)
+
+
 class _PlaceTaken(Exception):
     """Somebody else reserved it first."""
 
@@ -463,7 +475,7 @@ UPDATE attempt SET ended_at = clock_timestamp(), resume_at = NULL, command = NUL
 END_JOB = """
 UPDATE job SET state = %(state)s, reason = %(reason)s, waits_for = %(waits_for)s,
        waits_since = CASE WHEN %(waits_for)s::text IS NOT NULL THEN clock_timestamp() END,
-       plan_at = CASE WHEN %(state)s = 'queued' AND NOT %(site)s THEN clock_timestamp() END,
+       plan_at = CASE WHEN %(state)s = 'queued' THEN clock_timestamp() END,
        ended_at = CASE WHEN %(state)s <> 'queued' THEN clock_timestamp() END
  WHERE id = %(job)s"""
 

@@ -73,7 +73,9 @@ SELECT %(service)s, ns.seq, %(job)s, %(n)s, 'attempt_started', %(text)s, %(data)
 
 WAIT = """
 WITH j AS (
-  UPDATE job SET waits_for = %(waits_for)s, reason = %(reason)s, plan_at = %(plan_at)s,
+  UPDATE job SET waits_for = %(waits_for)s, reason = %(reason)s,
+         plan_at = greatest(%(plan_at)s::timestamptz, CASE WHEN %(plan_at)s::timestamptz IS NOT NULL
+                                                THEN clock_timestamp() + %(least)s * interval '1 s' END),
          waits_since = CASE WHEN waits_for IS DISTINCT FROM %(waits_for)s THEN clock_timestamp() ELSE waits_since END,
          stock_since = CASE WHEN %(waits_for)s = 'stock' THEN coalesce(stock_since, clock_timestamp()) END
    WHERE id = %(job)s RETURNING id),
@@ -172,6 +174,7 @@ class PlanningStore:
             waits_for=waits_for,
             reason=reason,
             plan_at=plan_at,
+            least=self._spans.canary / 2,
             changed=changed,
         )
 
@@ -202,7 +205,7 @@ class PlanningStore:
             {"pos": i, "name": name, "deadline": deadline.total_seconds()} for i, (name, deadline) in enumerate(recipe)
         ]
         session.rows(STEPS, attempt=attempt["id"], steps=as_json(steps))
-        root = task_id(job["id"], job["external_ref"], server, attempt["n"], f"00_{recipe[0][0]}", 1)
+        root = task_id(job["id"], job["external_ref"], server, attempt["n"], label=f"00_{recipe[0][0]}", sends=1)
         session.rows(
             STARTED,
             claim=claim,

@@ -1,0 +1,143 @@
+"""On-call's verbs on real jobs: what the world looks like afterwards."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from provisioner.domain.server import FREE_MARKER, ServerRef
+from provisioner.drivers.fake import InstallEnd
+from provisioner.errors import IllegalMove, NotFound
+from provisioner.usecases import operate
+from tests.site import Site
+
+
+@pytest.fixture
+def site(database_url: str) -> Iterator[Site]:
+    made = Site(database_url)
+    made.connect()
+    yield made
+    made.database.close()
+
+
+def retry(site: Site, job: int) -> None:
+    operate.retry(job, by="ops", services=site.services, waker=site.waker, policies=site.policies)
+
+
+def cancel(site: Site, job: int) -> None:
+    operate.cancel(job, by="ops", reason="test", services=site.services, waker=site.waker, policies=site.policies)
+
+
+def held(site: Site) -> bool:
+    return site.database.row("SELECT id FROM attempt WHERE state = 'held'") is not None
+
+
+def standing_at(site: Site, step: str) -> bool:
+    return (
+        site.database.row(
+            "SELECT s.name FROM attempt a JOIN step s ON s.attempt_id = a.id AND s.pos = a.pos "
+            "WHERE s.name = %(step)s AND s.acted_at IS NOT NULL AND a.state = 'waiting'",
+            step=step,
+        )
+        is not None
+    )
+
+
+def test_a_held_attempt_is_retried_where_it_stands_and_goes_through(site: Site) -> None:
+    site.package(on_failure="hold")
+    server = site.world.add_server("101")
+    server.install_ends = [InstallEnd.FAILED, InstallEnd.DONE]
+    placed = site.order()
+    site.run(lambda: held(site))
+
+    retry(site, placed.job_id)
+    site.run(site.ended(placed.job_id))
+
+    assert site.job(placed.job_id)["state"] == "succeeded", site.trail()
+    assert len(site.world.calls("install", mutating=True)) == 2
+
+
+def test_a_cancel_during_the_install_gives_the_server_back(site: Site) -> None:
+    site.package()
+    server = site.world.add_server("101")
+    server.install_ends = [InstallEnd.HANGS]
+    placed = site.order()
+    site.run(lambda: standing_at(site, "install_os"))
+
+    cancel(site, placed.job_id)
+    cancel(site, placed.job_id)
+    site.run(site.ended(placed.job_id))
+
+    assert site.job(placed.job_id)["state"] == "cancelled", site.trail()
+    assert server.owner is None
+    assert [row.domain for row in server.addresses] == [FREE_MARKER]
+    assert "provisioner claim" not in server.notes
+    assert site.database.value("SELECT state FROM service") == "failed"
+
+
+def test_an_order_without_stock_waits_and_is_cancelled_without_a_trace(site: Site) -> None:
+    site.package()
+    placed = site.order()
+    site.run(lambda: site.job(placed.job_id)["waits_for"] == "stock")
+
+    cancel(site, placed.job_id)
+
+    assert site.job(placed.job_id)["state"] == "cancelled"
+    assert site.world.calls(mutating=True) == []
+
+
+def test_stock_that_appears_wakes_the_order_that_waits_for_it(site: Site) -> None:
+    site.package()
+    placed = site.order()
+    site.run(lambda: site.job(placed.job_id)["waits_for"] == "stock")
+
+    site.world.add_server("101")
+    site.run(site.ended(placed.job_id))
+
+    assert site.job(placed.job_id)["state"] == "succeeded"
+
+
+def test_a_failed_job_is_retried_with_fresh_candidates(site: Site) -> None:
+    site.package(attempts_max=1)
+    site.world.add_server("101").install_ends = [InstallEnd.FAILED]
+    placed = site.order()
+    site.run(site.ended(placed.job_id))
+    assert site.job(placed.job_id)["state"] == "failed", site.trail()
+
+    site.world.add_server("102")
+    retry(site, placed.job_id)
+    site.run(site.ended(placed.job_id))
+
+    assert site.job(placed.job_id)["state"] == "succeeded", site.trail()
+    assert site.world.servers[ServerRef("101")].owner == site.world.administrator.ref
+
+
+def test_a_succeeded_job_is_neither_retried_nor_cancelled(site: Site) -> None:
+    site.package()
+    site.world.add_server("101")
+    placed = site.order()
+    site.run(site.ended(placed.job_id))
+
+    with pytest.raises(IllegalMove, match="is succeeded"):
+        retry(site, placed.job_id)
+    with pytest.raises(IllegalMove, match="is succeeded"):
+        cancel(site, placed.job_id)
+    with pytest.raises(NotFound, match="no job 4711"):
+        cancel(site, 4711)
+
+
+def test_a_step_that_fails_on_three_servers_restricts_the_place_and_a_canary_heals_it(site: Site) -> None:
+    site.package(attempts_max=9)
+    for n in range(8):
+        site.world.add_server(f"10{n}").install_ends = [InstallEnd.FAILED] * 3
+    placed = site.order()
+    site.run(lambda: site.database.value("SELECT state FROM connection") == "restricted")
+    site.run(lambda: site.job(placed.job_id)["waits_for"] == "site")
+
+    for server in site.world.servers.values():
+        server.install_ends = []
+    site.run(site.ended(placed.job_id))
+
+    assert site.job(placed.job_id)["state"] == "succeeded", site.trail()
+    assert site.database.value("SELECT state FROM connection") == "active"
+    assert site.database.value("SELECT count(*) FROM claim WHERE state = 'quarantined'") == 2
+    assert site.database.value("SELECT count(*) FROM event WHERE kind = 'connection_restricted'") == 1
