@@ -101,8 +101,7 @@ class _Demo:
             raise
 
     def _story(self) -> bool:
-        token = self._supervisor.command("token", "create", "demo", "--role", "admin", "--panel", "demo")
-        self._token = str(token["token"])
+        self._token = self._supervisor.token()
         api = Api(self._supervisor.api_url, self._token)
         simulated = self._supervisor.simulated
         control = Control(simulated.control_url)

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import provisioner
+from provisioner import bootstrap, config
+from provisioner.cli import key, processes
 from provisioner.demo.children import Children, Exit, free_port
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.demo.state import StateFolder
+from provisioner.domain.catalogue import Role
+from provisioner.usecases import tokens
 
 #: Where `python -m provisioner` and `-m celery -A workers.app` find their modules.
 ROOT = Path(provisioner.__file__).parents[1]
@@ -140,26 +143,13 @@ class Supervisor:
             self._gone(what)
             time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
 
-    def command(self, *words: str) -> dict[str, Any]:
-        """
-        Run `provisioner WORDS --json` to its end and return what it says.
-
-        Raises:
-            DemoFailed: it failed; its sentence is in the message.
-        """
-        name = " ".join(words[:2])
-        log = self._state.logs / f"{name.replace(' ', '-')}.log"
-        log.unlink(missing_ok=True)
-        self._begin(name, ["-m", "provisioner", *words, "--json"])
-        self._await_end(name, log)
-        text = log.read_text(errors="replace")
-        self.children.stop(name)
-        self.exits.clear()
-        start = text.find("{")
-        if start < 0:
-            raise DemoFailed(f"`provisioner {name}` failed: {text.strip()[-500:]}")
-        said: dict[str, Any] = json.loads(text[start:])
-        return said
+    def token(self) -> str:
+        """Make a token for everything."""
+        ports = bootstrap.build(self._settings())
+        try:
+            return tokens.create("demo", Role.ADMIN, panel="demo", catalogue=ports.catalogue).token
+        finally:
+            ports.database.close()
 
     def environment(self) -> dict[str, str]:
         """Return the children's whole environment: also what a person types to join them."""
@@ -171,21 +161,31 @@ class Supervisor:
             "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
         }
 
+    def _settings(self) -> config.Settings:
+        return config.load(
+            database_url=self.postgres.url(DATABASE),
+            broker_url=self._broker_url,
+            secret_key_file=self._state.path / "secret.key",
+            spans=SPANS,
+            step_scale=STEP_SCALE,
+        )
+
     def _start(self) -> None:
         for old in self._state.logs.glob("*.log"):
             old.unlink(missing_ok=True)
         self._tell("starting: PostgreSQL, broker, API, workers, beat, Flower, a simulated data centre")
-        self._begin("broker", ["-m", "provisioner.demo.broker"])
-        self._begin("simulator", ["-m", "provisioner.simulators", "--tls", *_fleet()])
+        python = sys.executable
+        self._begin("broker", [python, "-m", "provisioner.demo.broker"])
+        self._begin("simulator", [python, "-m", "provisioner.simulators", "--tls", *_fleet()])
         self.postgres.start()
         self.postgres.drop_database(DATABASE)
         self.postgres.create_database(DATABASE)
-        key = self._state.path / "secret.key"
-        key.unlink(missing_ok=True)
+        secret_key = self._state.path / "secret.key"
+        secret_key.unlink(missing_ok=True)
+        key.write(secret_key)
         self.wait("the broker", lambda: bool(self._first_line("broker", "redis://")))
         self._broker_url = self._first_line("broker", "redis://")
-        self.command("key", "generate", str(key))
-        self.command("db", "upgrade")
+        bootstrap.upgrade(self._settings())
         self._start_ours()
         self.wait("the simulator", lambda: bool(self._first_line("simulator", "{")))
         said = json.loads(self._first_line("simulator", "{"))
@@ -193,24 +193,21 @@ class Supervisor:
         self.wait("the API", self._api_answers)
 
     def _start_ours(self) -> None:
-        _, _, api_port = self.api_url.rpartition(":")
-        self._begin("api", ["-m", "provisioner", "api", "--host", "127.0.0.1", "--port", api_port], restart=True)
-        self._begin("worker-steps", ["-m", "provisioner", "worker", "--queues", "steps,observe", "--concurrency", "2"])
-        self._begin("worker-control", ["-m", "provisioner", "worker", "--queues", "control", "--concurrency", "1"])
-        self._begin("beat", ["-m", "provisioner", "beat", "--schedule", str(self._state.path / "beat.db")])
+        self._begin("api", processes.api_argv("127.0.0.1", _port(self.api_url)), restart=True)
+        self._begin("worker-steps", processes.worker_argv("steps,observe", 2), restart=True)
+        self._begin("worker-control", processes.worker_argv("control", 1), restart=True)
+        self._begin("beat", processes.beat_argv(str(self._state.path / "beat.db")), restart=True)
 
     def start_flower(self) -> None:
         """Start Flower; after the workers, or its first look finds nobody."""
-        _, _, port = self.flower_url.rpartition(":")
-        self._begin("flower", ["-m", "provisioner", "flower", "--host", "127.0.0.1", "--port", port], restart=True)
+        self._begin("flower", processes.flower_argv("127.0.0.1", _port(self.flower_url)), restart=True)
 
     def _begin(self, name: str, argv: Sequence[str], *, restart: bool = False) -> None:
         environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HOME": str(self._state.path)}
         if self._broker_url:
             environment |= self.environment()
-        restart = restart or name.startswith(("worker", "beat"))
-        log = self._state.logs / f"{name.replace(' ', '-')}.log"
-        self.children.start(name, [sys.executable, *argv], env=environment, log=log, cwd=ROOT, restart=restart)
+        log = self._state.logs / f"{name}.log"
+        self.children.start(name, argv, env=environment, log=log, cwd=ROOT, restart=restart)
 
     def _first_line(self, name: str, start: str) -> str:
         """Return the first line of a child's log that begins with *start*, once it is whole."""
@@ -227,13 +224,6 @@ class Supervisor:
             return False
         return True
 
-    def _await_end(self, name: str, log: Path) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while self.children.pid(name) is not None:
-            if time.monotonic() >= deadline:
-                raise DemoFailed(f"`provisioner {name}` takes too long; see {log}")
-            time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
-
     def _gone(self, what: str) -> None:
         for ended in self.exits:
             if ended.restart_in is None:
@@ -246,6 +236,10 @@ def tail(log: Path, lines: int = 15) -> str:
         return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 def _fleet() -> list[str]:

@@ -1,0 +1,173 @@
+"""`provisioner job`: what on-call asks and does."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from provisioner.bootstrap import App
+from provisioner.cli.codes import Code
+from provisioner.cli.context import app as plugged
+from provisioner.cli.context import operator
+from provisioner.cli.output import Json, examples, plain, print_json, print_table
+from provisioner.domain.states import JOB_ENDED, JobState
+from provisioner.usecases import operate
+from provisioner.views import events
+from provisioner.views import job as view
+from provisioner.views.job import AttemptView, JobView, StepView
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What on-call asks and does.")
+
+JobNumber = Annotated[int, typer.Argument(help="The job's number, as `job list` shows it.")]
+
+#: How often `job watch` looks.
+WATCH_SECONDS = 0.5
+
+
+@app.command(
+    "list", epilog=examples("job list", "job list --state queued --waits-for stock", "job list --service ord-1")
+)
+def list_(
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    waits_for: Annotated[str | None, typer.Option(help="Only those that wait for stock, site, person …")] = None,
+    service: Annotated[str | None, typer.Option(help="Only jobs of the service of this reference.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
+    *,
+    json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    found = view.listing(reads=plugged().reads, state=state, waits_for=waits_for, service=service, limit=limit)
+    if json:
+        print_json(found)
+        return
+    print_table(
+        ("job", "kind", "state", "waits for", "order", "hostname", "server", "step", "last seen"),
+        (
+            (row.id, row.kind, row.state, row.waits_for, row.external_ref, row.hostname, row.server, row.step,
+             row.reason or row.outcome)
+            for row in found
+        ),
+        empty="no such job",
+    )  # fmt: skip
+
+
+@app.command(epilog=examples("job show 7", "job show 7 --events", "job show 7 --json"))
+def show(
+    job: JobNumber,
+    *,
+    timeline: Annotated[bool, typer.Option("--events", help="Its timeline, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what a job waits for, since when, who looks next and when, and what happens if nothing changes."""
+    ports = plugged()
+    found = view.show(job, reads=ports.reads, spans=ports.spans)
+    if json:
+        print_json(found)
+        return
+    _print(found)
+    if timeline:
+        print_table(
+            ("at", "event", "attempt", "text"),
+            ((line.at, line.kind, line.attempt, line.text) for line in events.of_job(job, reads=ports.reads).events),
+            empty="nothing happened yet",
+        )
+
+
+@app.command(epilog=examples("job watch 7"))
+def watch(job: JobNumber, *, json: Json = False) -> None:
+    """Follow a job until it ends: a line for each change. Exit code 0 when it succeeded, else 1."""
+    ports = plugged()
+    shown: dict[tuple[int, int], str] = {}
+    sentence = ""
+    while True:
+        found = view.show(job, reads=ports.reads, spans=ports.spans)
+        for attempt, step in _news(found, shown):
+            if not json:
+                typer.echo(f"attempt {attempt.n}  server {plain(attempt.server):<8} {_step(step)}")
+        if found.sentence != sentence and not json:
+            sentence = found.sentence
+            typer.echo(f"{found.state}: {sentence}")
+        if found.state in JOB_ENDED:
+            if json:
+                print_json(found)
+            raise typer.Exit(Code.OK if found.state == JobState.SUCCEEDED else Code.FAILED)
+        time.sleep(WATCH_SECONDS)  # noqa: TID251 - a person's terminal, no worker
+
+
+@app.command(epilog=examples("job retry 7"))
+def retry(job: JobNumber, *, json: Json = False) -> None:
+    """Run the failed step of a held job again, or give a failed or cancelled job its next attempt."""
+    ports = plugged()
+    operate.retry(job, by=operator(), services=ports.services, waker=ports.waker, policies=ports.policies)
+    _after(job, ports, json=json)
+
+
+@app.command(epilog=examples("job cancel 7 --reason 'ordered twice'"))
+def cancel(
+    job: JobNumber,
+    reason: Annotated[str, typer.Option(help="Kept in the timeline.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Undo what a job did and end it; refused once hand-over has begun."""
+    ports = plugged()
+    operate.cancel(
+        job, by=operator(), reason=reason, services=ports.services, waker=ports.waker, policies=ports.policies
+    )
+    _after(job, ports, json=json)
+
+
+def _after(job: int, ports: App, *, json: bool) -> None:
+    found = view.show(job, reads=ports.reads, spans=ports.spans)
+    if json:
+        print_json(found)
+    else:
+        typer.echo(f"job {found.id} is {found.state}: {found.sentence}")
+
+
+def _print(found: JobView) -> None:
+    typer.echo(f"job {found.id}: {found.kind} of {plain(found.external_ref)} ({plain(found.hostname)}), {found.state}")
+    typer.echo(found.sentence)
+    for attempt in found.attempts:
+        typer.echo("")
+        end = f", {attempt.result}: {attempt.reason}" if attempt.result else f", {attempt.state}"
+        typer.echo(f"attempt {attempt.n} on server {plain(attempt.server)} of {plain(attempt.connection)}{end}")
+        print_table(
+            ("step", "state", "tries", "arrived", "seconds", "evidence"),
+            (
+                (name(step, attempt.steps), step.state, step.tries, step.arrived_at, _seconds(step), step.outcome)
+                for step in attempt.steps
+            ),
+            empty="no steps",
+        )
+
+
+def name(step: StepView, steps: Sequence[StepView]) -> str:
+    """Return a step's name as Flower has it: an undo is called by what it undoes."""
+    if step.direction != "back":
+        return f"{step.pos:02}_{step.name}"
+    undone = next((other.name for other in steps if other.pos == step.undoes), None)
+    return f"undo.{step.undoes:02}_{undone}" if undone is not None else f"undo.{step.name}"
+
+
+def _seconds(step: StepView) -> str:
+    if step.arrived_at is None or step.ended_at is None:
+        return "-"
+    return f"{(step.ended_at - step.arrived_at).total_seconds():.1f}"
+
+
+def _step(step: StepView) -> str:
+    return f"{step.pos:02}_{step.name:<16} {step.state:<9} {step.outcome}".rstrip()
+
+
+def _news(found: JobView, shown: dict[tuple[int, int], str]) -> list[tuple[AttemptView, StepView]]:
+    """Return the steps that changed since they were shown, and note them."""
+    news = []
+    for attempt in found.attempts:
+        for step in attempt.steps:
+            now = f"{step.state} {step.outcome}"
+            if step.arrived_at is not None and shown.get((attempt.n, step.pos)) != now:
+                shown[attempt.n, step.pos] = now
+                news.append((attempt, step))
+    return news
