@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provisioner.domain.service import Order
 from provisioner.domain.spans import Spans
 from provisioner.drivers.fake import FakeDatacentre, FakeDriver, FakeProber
-from provisioner.ports import Placed, Wakeup
+from provisioner.ports import Driver, Placed, Wakeup
 from provisioner.store.database import Database, as_json
 from provisioner.store.engine import EngineStore
 from provisioner.store.observer import ObserverStore
@@ -61,9 +61,9 @@ class OneWorld:
     """`ports.Drivers` over a driver a connection."""
 
     def __init__(self) -> None:
-        self.by_connection: dict[int, Any] = {}
+        self.by_connection: dict[int, Driver] = {}
 
-    def get(self, connection_id: int) -> Any:
+    def get(self, connection_id: int) -> Driver:
         return self.by_connection[connection_id]
 
 
@@ -89,7 +89,7 @@ class Site:
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
-    def connect(self, name: str = "dc1", *, max_in_flight: int = 4, driver: Any = None) -> int:
+    def connect(self, name: str = "dc1", *, max_in_flight: int = 4, driver: Driver | None = None) -> int:
         """Make a connection to the world."""
         sealed, key = self.vault.seal("secret")
         secret = self.database.value(
@@ -166,8 +166,8 @@ class Site:
 
     # --- views ----------------------------------------------------------------------------------------------------
 
-    def job(self, job_id: int) -> Any:
-        return self.database.row("SELECT * FROM job WHERE id = %(id)s", id=job_id)
+    def job(self, job_id: int) -> Mapping[str, Any]:
+        return self.database.rows("SELECT * FROM job WHERE id = %(id)s", id=job_id)[0]
 
     def ended(self, *jobs: int) -> Callable[[], bool]:
         """Give a condition: all *jobs* have ended."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from provisioner.domain.server import ListedServer, Listing, Power
+from provisioner.domain.server import ListedServer, Listing, Power, ServerRef
 from provisioner.domain.spans import Spans
 from provisioner.domain.stock import bars, sentence, trouble, twins
 from provisioner.ports import Observation, Wakeup
@@ -137,7 +137,7 @@ class ObserverStore:
             session.rows(UPSERT, id=connection, began=began, rows=as_json(written))
         present = {server.ref for server in listing.servers}
         if "" in present:  # a row without its id may be anybody's: nobody is called gone by this list
-            present |= known.keys()
+            present |= {ServerRef(ref) for ref in known}
         gone = [ref for ref, row in known.items() if ref not in present and row["gone_from"] is None]
         if gone:
             session.rows(GONE, id=connection, began=began, refs=gone)
