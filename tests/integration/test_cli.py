@@ -1,0 +1,277 @@
+"""The command line on a real database and a simulated data centre: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.cli import main
+from provisioner.cli.codes import Code
+from provisioner.demo.broker import EmbeddedBroker
+from provisioner.simulators.serve import Simulator
+
+DEBIAN = "ISPsystem__Debian-12-x86_64"
+TYPE = "HP-E3-16G"
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(servers=3, types=(TYPE,), tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, broker: EmbeddedBroker, tmp_path: Path) -> None:
+    key = tmp_path / "secret.key"
+    monkeypatch.setenv("PROVISIONER_DATABASE_URL", database_url)
+    monkeypatch.setenv("PROVISIONER_BROKER_URL", broker.url)
+    monkeypatch.setenv("PROVISIONER_SECRET_KEY_FILE", str(key))
+    assert main.run(main.make(), ["key", "generate", str(key)]) == Code.OK
+
+
+@pytest.fixture
+def say(environment: None, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Return a way to give a command: exit code, output, errors."""
+
+    def give(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main.run(main.make(), words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return give
+
+
+def ask(say: Say, *words: str) -> Any:  # noqa: ANN401 - JSON
+    """Give a command with --json that has to succeed; return what it printed."""
+    code, out, err = say(*words, "--json")
+    assert code == Code.OK, err
+    return json.loads(out)
+
+
+@pytest.fixture
+def site(say: Say, simulator: Simulator, tmp_path: Path) -> Say:
+    """Have a connection and a package."""
+    password = tmp_path / "password"
+    password.write_text(f"{simulator.admin_password}\n")
+    ask(
+        say,
+        *("connection", "put", "dc1", "--url", simulator.url, "--username", simulator.admin_user),
+        *("--password-file", str(password), "--fingerprint", str(simulator.certificate_sha256)),
+    )
+    ask(say, "package", "put", "ds-1", "--type", TYPE, "--os", DEBIAN, "--on", "dc1", "--ipv4", "2")
+    return say
+
+
+def order(say: Say, ref: str = "ord-1", hostname: str = "alice.example.net") -> Any:  # noqa: ANN401 - JSON
+    return ask(
+        say,
+        *("service", "order", ref, "--package", "ds-1", "--customer", "c-1", "--login", "alice"),
+        *("--hostname", hostname, "--os", DEBIAN),
+    )
+
+
+def test_a_connection_is_saved_after_it_was_tried_and_its_password_is_never_shown(
+    site: Say, simulator: Simulator
+) -> None:
+    shown = site("connection", "show", "dc1", "--json")[1] + site("connection", "list")[1]
+    checked = ask(site, "connection", "check", "dc1")
+
+    assert simulator.admin_password not in shown
+    assert [server["server"] for server in checked["available"]] == ["101", "102", "103"]
+    assert checked["server_types"].count(TYPE) == 1
+
+
+def test_a_wrong_password_is_one_sentence_and_nothing_is_saved(say: Say, simulator: Simulator, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+
+    code, out, err = say(
+        *("connection", "put", "dc1", "--url", simulator.url, "--username", simulator.admin_user),
+        *("--password-file", str(password), "--fingerprint", str(simulator.certificate_sha256)),
+    )
+
+    assert (code, out) == (Code.REFUSED, "")
+    assert err.startswith("provisioner: connection dc1 is not saved")
+    assert err.count("\n") == 1
+    assert ask(say, "connection", "list") == []
+
+
+def test_stock_counts_what_can_be_sold_and_says_why_the_rest_cannot(site: Say, simulator: Simulator) -> None:
+    simulator.control.change_server(103, hwproblem=True)
+    try:
+        ask(site, "connection", "put", "dc1", *_again(simulator))
+        found = ask(site, "stock", "ds-1")
+        text = site("stock")[1]
+    finally:
+        simulator.control.change_server(103, hwproblem=False)
+
+    assert found[0]["sellable"] == 2
+    assert "it is marked faulty" in found[0]["unsellable"][0]["reason"]
+    assert "server 103" in text
+
+
+def _again(simulator: Simulator) -> list[str]:
+    pin = ["--fingerprint", str(simulator.certificate_sha256)]
+    return ["--url", simulator.url, "--username", simulator.admin_user, "--keep-password", *pin]
+
+
+def test_an_order_is_placed_once_and_its_job_says_what_it_waits_for(site: Say) -> None:
+    first, again = order(site), order(site)
+    job = str(first["job"])
+    shown = ask(site, "job", "show", job)
+
+    assert (first["created"], again["created"]) == (True, False)
+    assert again["job"] == first["job"]
+    assert shown["external_ref"] == "ord-1"
+    assert shown["sentence"]
+    assert shown["sentence"] in site("job", "show", job)[1]
+    assert [row["id"] for row in ask(site, "job", "list", "--service", "ord-1")] == [first["job"]]
+    assert ask(site, "service", "show", "ord-1")["state"] == "ordered"
+
+
+def test_the_same_reference_with_other_content_is_refused(site: Say) -> None:
+    order(site)
+
+    code, _, err = site(
+        *("service", "order", "ord-1", "--package", "ds-1", "--customer", "c-1", "--login", "alice"),
+        *("--hostname", "other.example.net", "--os", DEBIAN),
+    )
+
+    assert code == Code.REFUSED
+    assert "ord-1" in err
+
+
+def test_a_queued_job_is_cancelled_and_tried_again(site: Say) -> None:
+    job = str(order(site)["job"])
+
+    cancelled = ask(site, "job", "cancel", job, "--reason", "ordered twice")
+    retried = ask(site, "job", "retry", job)
+
+    assert cancelled["state"] == "cancelled"
+    assert retried["state"] == "queued"
+
+
+def test_a_preview_takes_nothing(site: Say) -> None:
+    wish = ("--package", "ds-1", "--customer", "c-1", "--login", "alice")
+    found = ask(site, "service", "preview", *wish, "--hostname", "alice.example.net", "--os", DEBIAN)
+
+    assert found["server"]["connection"] == "dc1"
+    assert found["steps"][0] == "00_account"
+    assert ask(site, "job", "list") == []
+
+
+def test_a_paused_connection_says_why_and_goes_on(site: Say) -> None:
+    site("connection", "pause", "dc1", "--reason", "panel upgrade")
+    paused = ask(site, "connection", "show", "dc1")
+    site("connection", "resume", "dc1")
+
+    assert (paused["state"], paused["why"]) == ("paused", "panel upgrade")
+    assert ask(site, "connection", "show", "dc1")["state"] == "active"
+
+
+def test_a_token_is_shown_once_and_listed_without_itself(say: Say) -> None:
+    made = ask(say, "token", "create", "billing-1", "--role", "billing", "--panel", "whmcs")
+    listed = say("token", "list", "--json")[1]
+    revoked = ask(say, "token", "revoke", "billing-1")
+
+    assert len(made["token"]) > 30
+    assert made["token"] not in listed
+    assert revoked["revoked"] is True
+    assert ask(say, "token", "list")[0]["revoked_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("job", "show", "4711"), Code.NOT_FOUND),
+        (("service", "show", "nothing"), Code.NOT_FOUND),
+        (("connection", "show", "nowhere"), Code.NOT_FOUND),
+        (("package", "show", "none"), Code.NOT_FOUND),
+        (("token", "create", "x", "--role", "king"), Code.REFUSED),
+        (("simulator", "vmmanager"), Code.CONFIG),
+        (("job", "show", "seven"), Code.USAGE),
+        (("job", "fly"), Code.USAGE),
+        (("nonsense",), Code.USAGE),
+    ],
+)
+def test_each_kind_of_trouble_has_its_exit_code_and_no_traceback(say: Say, words: tuple[str, ...], code: Code) -> None:
+    ended, out, err = say(*words)
+
+    assert ended == code
+    assert "Traceback" not in out + err
+    assert err
+
+
+def test_an_empty_database_is_a_sentence_that_says_what_to_type(
+    say: Say, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROVISIONER_DATABASE_URL", empty_database_url)
+
+    before, told = say("job", "list"), say("db", "current")
+    upgraded = say("db", "upgrade")
+
+    assert before[0] == Code.DATABASE
+    assert "provisioner db upgrade" in before[2]
+    assert told[0] == Code.FAILED
+    assert upgraded[0] == Code.OK
+    assert say("db", "current")[0] == Code.OK
+    assert say("job", "list")[0] == Code.OK
+
+
+def test_a_database_that_is_away_is_a_sentence(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVISIONER_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+
+    code, _, err = say("job", "list")
+
+    assert code == Code.DATABASE
+    assert err.count("\n") == 1
+
+
+def test_a_missing_setting_names_its_variable(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROVISIONER_DATABASE_URL")
+
+    code, _, err = say("job", "list")
+
+    assert code == Code.CONFIG
+    assert "PROVISIONER_DATABASE_URL" in err
+
+
+def test_a_password_comes_from_standard_input_never_from_the_line(simulator: Simulator) -> None:
+    helped = subprocess.run(
+        [sys.executable, "-m", "provisioner", "connection", "put", "--help"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "--password-file" in helped.stdout
+    assert "--password " not in helped.stdout
+    assert "examples:" in helped.stdout
+
+
+def test_every_command_has_examples_at_the_foot_of_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    nouns = {
+        "connection": ("put", "list", "show", "check", "pause", "resume"),
+        "package": ("put", "list", "show"),
+        "service": ("order", "show", "secrets", "preview"),
+        "job": ("list", "show", "watch", "retry", "cancel"),
+        "token": ("create", "list", "revoke"),
+        "db": ("upgrade", "current"),
+        "key": ("generate",),
+    }
+    lines: list[tuple[str, ...]] = [(noun, verb) for noun, verbs in nouns.items() for verb in verbs]
+    lines += [(word,) for word in ("stock", "api", "worker", "beat", "flower", "simulator")]
+
+    for words in lines:
+        assert main.run(main.make(), [*words, "--help"]) == Code.OK
+        assert "examples:\n" in capsys.readouterr().out, words
