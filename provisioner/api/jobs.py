@@ -1,0 +1,105 @@
+"""Jobs as they stand, their timelines, and on-call's verbs: `/v1/jobs`."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.concurrency import run_in_threadpool
+
+from provisioner.api.auth import Anybody, Operator, Ports
+from provisioner.api.errors import documented
+from provisioner.api.schemas import BIG, After, JobNumber, Limit, VerbBody
+from provisioner.domain.states import JOB_ENDED, JobState, WaitsFor
+from provisioner.usecases import operate
+from provisioner.views import events, job
+from provisioner.views.events import EventPage
+from provisioner.views.job import JobLine, JobView
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=documented(401, 422, 503))
+WAIT_MOST = 60
+
+
+@router.get("")
+def listing(
+    *,
+    ports: Ports,
+    who: Anybody,
+    state: JobState | None = None,
+    waits_for: WaitsFor | None = None,
+    service: Annotated[str | None, Query(max_length=100, description="Its reference at billing.")] = None,
+    before: Annotated[int, Query(ge=1, le=BIG, description="Jobs with a smaller id.")] = BIG,
+    limit: Limit = 50,
+) -> Sequence[JobLine]:
+    """List jobs, newest first."""
+    return job.listing(
+        reads=ports.reads,
+        panel=who.sees,
+        state=state,
+        waits_for=waits_for,
+        service=service,
+        before=before,
+        limit=limit,
+    )
+
+
+@router.get("/{job_id}", responses=documented(404))
+async def show(
+    job_id: JobNumber,
+    ports: Ports,
+    who: Anybody,
+    wait: Annotated[int, Query(ge=0, le=WAIT_MOST, description="Seconds to hold until the job changes.")] = 0,
+    seen: Annotated[
+        int | None, Query(ge=0, le=BIG, description="`last_seq` as last read: answer at once if it is another.")
+    ] = None,
+) -> JobView:
+    """
+    Say how a job stands: attempts, steps with tries, times and evidence, and what it waits for in one sentence.
+
+    With `wait` the answer is held until the job changes; no database connection is held meanwhile.
+    """
+
+    def read() -> JobView:
+        return job.show(job_id, reads=ports.reads, spans=ports.spans, panel=who.sees)
+
+    if not wait:
+        return await run_in_threadpool(read)
+    told = ports.listener.subscribe(job_id)
+    try:
+        found = await run_in_threadpool(read)
+        if JobState(found.state) in JOB_ENDED or (seen is not None and seen != found.last_seq):
+            return found
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), wait)
+    finally:
+        ports.listener.forget(job_id, told)
+    return await run_in_threadpool(read)
+
+
+@router.get("/{job_id}/events", responses=documented(404))
+def timeline(job_id: JobNumber, ports: Ports, who: Anybody, after: After = 0, limit: Limit = 100) -> EventPage:
+    """Give the job's timeline."""
+    return events.of_job(job_id, reads=ports.reads, panel=who.sees, after=after, limit=limit)
+
+
+@router.post("/{job_id}/retry", responses=documented(400, 403, 404, 409, 413))
+def retry(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None = None) -> JobView:
+    """Run the failed step of a held attempt again, or give a failed or cancelled job a fresh start."""
+    del body  # taken for symmetry: a retry needs no reason
+    operate.retry(job_id, by=f"token {who.name}", services=ports.services, waker=ports.waker, policies=ports.policies)
+    return job.show(job_id, reads=ports.reads, spans=ports.spans)
+
+
+@router.post("/{job_id}/cancel", responses=documented(400, 403, 404, 409, 413))
+def cancel(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None = None) -> JobView:
+    """Undo what the job did and end it; refused once hand-over has begun. Safe to repeat."""
+    operate.cancel(
+        job_id,
+        by=f"token {who.name}",
+        reason=body.reason if body else "",
+        services=ports.services,
+        waker=ports.waker,
+        policies=ports.policies,
+    )
+    return job.show(job_id, reads=ports.reads, spans=ports.spans)
