@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from celery import Celery
 
 from provisioner.config import Settings
 from provisioner.domain.attempt import Policy
@@ -18,6 +17,7 @@ from provisioner.drivers.registry import Registry
 from provisioner.errors import BadConfig, Invalid
 from provisioner.ports import Waker
 from provisioner.prober import NetworkProber, ProbeKind, can_send_icmp, parse_probe
+from provisioner.store import migrate
 from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
@@ -29,10 +29,9 @@ from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
 from provisioner.usecases import recipes
-from provisioner.usecases.reconcile import note_token
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyVault
-from provisioner.wakeup import BackgroundWaker, CeleryWaker, celery_app
+from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryWaker, celery_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class App:
     drivers: Registry
     prober: NetworkProber
     waker: Waker
-    celery: Celery
+    celery: CeleryApp
 
     def tools(self, *interrupted: type[BaseException]) -> Tools:
         """Give what `run_step` may use; *interrupted*: raised when a touch's time is up."""
@@ -69,10 +68,6 @@ class App:
             spans=self.spans,
             interrupted=interrupted,
         )
-
-    def note(self, claim_id: int) -> str:
-        """Give the line that a claim writes into a server's notes."""
-        return note_token(claim_id)
 
 
 def build(settings: Settings, *, worker: bool = False) -> App:
@@ -178,3 +173,19 @@ def set_up_logs(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the database to the newest revision; safe to repeat. Raises `BadConfig` when no database is set."""
+    migrate.upgrade(_database_url(settings))
+
+
+def revisions(settings: Settings) -> tuple[str, str]:
+    """Give the database's revision, "" for an empty one, and the newest that this release knows."""
+    return migrate.present(_database_url(settings)), migrate.newest()
+
+
+def _database_url(settings: Settings) -> str:
+    if not settings.database_url:
+        raise BadConfig("PROVISIONER_DATABASE_URL is not set; example: postgresql://provisioner@127.0.0.1/provisioner")
+    return settings.database_url

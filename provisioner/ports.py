@@ -1,6 +1,6 @@
 """What the core asks of the world, one small Protocol a need; knows the domain and nobody else."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -369,8 +369,8 @@ class Planner(Protocol):
         """Give queued jobs whose turn it is, oldest first."""
         ...
 
-    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]], note: Callable[[int], str]) -> "Planned":
-        """Take the next candidate for a job, or say what it waits for; one commit. *note*: claim id → note token."""
+    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> "Planned":
+        """Take the next candidate for a job, or say what it waits for; one commit."""
         ...
 
     def to_observe(self) -> Sequence[int]:

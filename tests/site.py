@@ -20,7 +20,7 @@ from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
 from provisioner.usecases import recipes
 from provisioner.usecases.observe import observe
-from provisioner.usecases.reconcile import note_token, reconcile
+from provisioner.usecases.reconcile import reconcile
 from provisioner.usecases.run_step import Report, Tools, run_step
 from provisioner.usecases.submit import submit
 from provisioner.vault import KeyVault, generate_key
@@ -149,7 +149,7 @@ class Site:
         """Do one reconcile tick, and read the lists that it asks for."""
         reconcile(
             reconciler=self.reconciler, planner=self.planner, waker=self.waker, policies=self.policies,
-            spans=self.spans, note=note_token,
+            spans=self.spans
         )  # fmt: skip
         lists, self.waker.lists = self.waker.lists, set()
         for connection in lists:

@@ -47,7 +47,6 @@ def reconcile() -> dict[str, int]:
             waker=ports.waker,
             policies=ports.policies,
             spans=ports.spans,
-            note=ports.note,
         )
     )
 

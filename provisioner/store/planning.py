@@ -1,6 +1,6 @@
 """Planning in PostgreSQL: the next candidate for a queued job, never a search-then-hope."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from provisioner.domain.naming import task_id
@@ -44,7 +44,7 @@ SELECT v.connection_id, v.server_ref
 
 CLAIM = """
 INSERT INTO claim (connection_id, server_ref, service_id, state, note_token)
-VALUES (%(connection)s, %(server)s, %(service)s, 'held', 'pending') RETURNING id"""
+VALUES (%(connection)s, %(server)s, %(service)s, 'held', gen_random_uuid()::text) RETURNING id"""
 
 ATTEMPT = """
 INSERT INTO attempt (job_id, n, connection_id, claim_id, state, pos, resume_at, wake_distance, canary, last_task_id)
@@ -62,7 +62,8 @@ SELECT %(attempt)s, r.pos, r.name, 'forward', 'pending', CASE WHEN r.pos = 0 THE
 STARTED = """
 WITH ns AS (UPDATE service SET next_seq = next_seq + 1, claim_id = %(claim)s WHERE id = %(service)s
             RETURNING next_seq - 1 AS seq),
-cl AS (UPDATE claim SET note_token = %(note)s WHERE id = %(claim)s),
+cl AS (UPDATE claim SET note_token = 'provisioner ' || left(i.name, 8) || ' claim ' || claim.id
+         FROM installation i WHERE claim.id = %(claim)s),
 at AS (UPDATE attempt SET root_task_id = %(root)s WHERE id = %(attempt)s),
 jo AS (UPDATE job SET state = 'running', waits_for = NULL, waits_since = NULL, plan_at = NULL, stock_since = NULL,
               reason = '' WHERE id = %(job)s),
@@ -125,7 +126,7 @@ class PlanningStore:
         )
         return [row["id"] for row in found]
 
-    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]], note: Callable[[int], str]) -> Planned:
+    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> Planned:
         """Take the next candidate for a job, or say what it waits for; one commit."""
         with self._db.transaction() as session:
             job = session.row(JOB, job=job_id)
@@ -145,7 +146,7 @@ class PlanningStore:
                 self._wait(session, job, places, usable)
                 return Planned(job_id=job_id)
             place = next(place for place in usable if place["id"] == taken["connection_id"])
-            attempt = self._start(session, job, taken, recipe, note, canary=place["state"] == "restricted")
+            attempt = self._start(session, job, taken, recipe, canary=place["state"] == "restricted")
             sent = session.row(SEND, attempts=[attempt])
         return Planned(wakeup=wakeup(sent) if sent else None, job_id=job_id)
 
@@ -184,7 +185,6 @@ class PlanningStore:
         job: Row,
         taken: Row,
         recipe: Sequence[tuple[str, timedelta]],
-        note: Callable[[int], str],
         *,
         canary: bool,
     ) -> int:
@@ -209,7 +209,6 @@ class PlanningStore:
         session.rows(
             STARTED,
             claim=claim,
-            note=note(claim),
             service=service,
             attempt=attempt["id"],
             root=root,

@@ -1,6 +1,6 @@
 """Compare truth and clock: what is due becomes ready, what waits for a server is planned, lists are asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
@@ -14,14 +14,8 @@ LIMIT = 50  #: attempts or jobs a tick: sending costs more than finding
 SWEEP_SECONDS = 30.0
 
 
-def note_token(claim_id: int) -> str:
-    """Give the line that a claim writes into a server's notes; its serial is the claim's id."""
-    return f"provisioner claim {claim_id}"
-
-
 def reconcile(
     *, reconciler: Reconciler, planner: Planner, waker: Waker, policies: Mapping[str, Policy], spans: Spans,
-    note: Callable[[int], str],
 ) -> Mapping[str, int]:  # fmt: skip
     """
     Do one tick if it is our turn; returns how many of each were found. Any number may run at once.
@@ -37,7 +31,7 @@ def reconcile(
     waker.wake([dead.wakeup for dead in lost])
     due = reconciler.due(LIMIT)
     waker.wake(due)
-    planned = _plan(planner, waker, policies, note)
+    planned = _plan(planner, waker, policies)
     lists = planner.to_observe()
     for connection_id in lists:
         waker.observe(connection_id)
@@ -46,11 +40,11 @@ def reconcile(
     return {"expired": len(lost), "due": len(due), "planned": planned, "lists": len(lists)}
 
 
-def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy], note: Callable[[int], str]) -> int:
+def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy]) -> int:
     """Plan the oldest jobs first; a list that is too old is read before anything is decided by it."""
     recipe, started, asked = open_recipe(policies), 0, set()
     for job_id in planner.to_plan(LIMIT):
-        planned = planner.plan(job_id, recipe, note)
+        planned = planner.plan(job_id, recipe)
         if planned.observe is not None and planned.observe not in asked:
             asked.add(planned.observe)
             waker.observe(planned.observe)

@@ -70,7 +70,7 @@ def test_a_cancel_during_the_install_gives_the_server_back(site: Site) -> None:
     assert site.job(placed.job_id)["state"] == "cancelled", site.trail()
     assert server.owner is None
     assert [row.domain for row in server.addresses] == [FREE_MARKER]
-    assert "provisioner claim" not in server.notes
+    assert "provisioner" not in server.notes
     assert site.database.value("SELECT state FROM service") == "failed"
 
 
