@@ -46,25 +46,26 @@ class Row:
 def rows(job: Mapping[str, Any]) -> Iterator[Row]:
     """Give every step of every attempt that has begun, oldest first."""
     for attempt in job.get("attempts", []):
-        for step in attempt.get("steps", []):
+        names = {step["pos"]: step["name"] for step in attempt["steps"]}
+        for step in attempt["steps"]:
             if step.get("arrived_at") is None and step["state"] == "pending":
                 continue
             yield Row(
                 int(attempt["n"]),
                 str(attempt.get("server") or "?"),
-                step_name(step),
+                step_name(step, names),
                 str(step["state"]),
                 _seconds(step),
                 str(step.get("outcome") or ""),
             )
 
 
-def step_name(step: Mapping[str, Any]) -> str:
-    """Return a step's name as Flower has it."""
-    undoes = step.get("undoes")
-    if undoes is not None:
-        return f"undo.{int(undoes):02}_{step['name']}"
-    return f"{int(step['pos']):02}_{step['name']}"
+def step_name(step: Mapping[str, Any], names: Mapping[int, str]) -> str:
+    """Return a step's name as Flower has it: an undo is called by what it undoes."""
+    if step["direction"] != "back":
+        return f"{step['pos']:02}_{step['name']}"
+    undone = names.get(step["undoes"])
+    return f"undo.{step['undoes']:02}_{undone}" if undone else f"undo.{step['name']}"
 
 
 class Show(Protocol):
