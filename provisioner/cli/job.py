@@ -21,6 +21,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What on-cal
 
 JobNumber = Annotated[int, typer.Argument(help="The job's number, as `job list` shows it.")]
 
+#: How an undo ends; these two are called by themselves.
+LAST = ("release", "quarantine")
+
 #: How often `job watch` looks.
 WATCH_SECONDS = 0.5
 
@@ -148,7 +151,9 @@ def name(step: StepView, steps: Sequence[StepView]) -> str:
     if step.direction != "back":
         return f"{step.pos:02}_{step.name}"
     undone = next((other.name for other in steps if other.pos == step.undoes), None)
-    return f"undo.{step.undoes:02}_{undone}" if undone is not None else f"undo.{step.name}"
+    if undone is None or step.name in LAST:
+        return f"undo.{step.name}"
+    return f"undo.{step.undoes:02}_{undone}"
 
 
 def _seconds(step: StepView) -> str:

@@ -8,7 +8,8 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-Json = dict[str, Any]
+#: An object or an array, as JSON has them.
+Json = Any
 
 #: The first status that is an error.
 FIRST_ERROR = 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -61,7 +62,7 @@ def demo(
 
 
 def _run(console: Console, base: Path, *, stays: bool) -> int:
-    began = time.monotonic()
+    began = time.monotonic() - _age()
     folder = None
     try:
         with _signals():
@@ -85,7 +86,7 @@ class _Demo:
         self._show: Show = choose(console)
         self._supervisor = Supervisor(folder, tell=self._show.say)
         self._orders = scenario.orders()
-        self._token = ""
+        self._token = self._billing = ""
 
     def play(self, *, stays: bool) -> int:
         """Run the demo; return its exit code."""
@@ -101,11 +102,11 @@ class _Demo:
             raise
 
     def _story(self) -> bool:
-        self._token = self._supervisor.token()
+        self._token, self._billing = self._supervisor.tokens()
         api = Api(self._supervisor.api_url, self._token)
         simulated = self._supervisor.simulated
         control = Control(simulated.control_url)
-        self._show.say(f"API {self._supervisor.api_url}/docs   token {self._token}")
+        self._show.say(f"everything is up: API {self._supervisor.api_url}/docs, token {self._token}")
         untouched = scenario.prepare(control, self._orders)
         scenario.connect(api, simulated, self._orders)
         self._show.say(f"connected the data centre {simulated.url} and made {len(self._orders)} packages")
@@ -114,6 +115,7 @@ class _Demo:
             order.ordered_at = time.monotonic()
         self._supervisor.start_flower()
         self._watch(api)
+        self._explain(api)
         self._show.close()
         first = self._orders[0]
         if first.ended_at is not None:
@@ -135,6 +137,13 @@ class _Demo:
             if all(order.standing in order.ends or order.standing == "failed" for order in self._orders):
                 return
             time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+    def _explain(self, api: Api) -> None:
+        """Say of each server why the waiting order cannot have it."""
+        waiting = self._orders[-1]
+        for stock in api.get(f"/v1/stock?package={waiting.package}"):
+            for server in stock["unsellable"]:
+                self._show.say(f"{waiting.ref}  server {server['server']:<5} cannot be sold: {server['reason']}")
 
     def _judge(self, control: Control, untouched: list[dict[str, object]]) -> bool:
         """Print every promise, looked up in the data centre; return whether all held."""
@@ -173,7 +182,9 @@ class _Demo:
 It stays up. Ctrl-C ends everything.
   API      {url}/docs
   Flower   {self._supervisor.flower_url}/tasks
-  token    {self._token}
+  token    {self._token}   (administrator; orders for the panel "demo")
+  billing  {self._billing}   (for one-time passwords)
+  logs     {self._supervisor.logs}
 Type next, in another terminal:
   curl -H '{header}' {url}/v1/stock?package=starter
   curl -H '{header}' {url}/v1/jobs/{self._orders[1].job_id}
@@ -182,6 +193,12 @@ Type next, in another terminal:
         while True:
             self._supervisor.tend()
             time.sleep(0.2)  # noqa: TID251 - the supervisor is no worker
+
+
+def _age() -> float:
+    """Return the seconds since this process began, loading Python and its libraries included."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

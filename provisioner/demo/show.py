@@ -27,6 +27,9 @@ STYLES = {
     "skipped": "dim",
 }
 
+#: How an undo ends; these two are called by themselves.
+LAST = ("release", "quarantine")
+
 #: Longest evidence in a table.
 EVIDENCE = 70
 
@@ -64,7 +67,7 @@ def step_name(step: Mapping[str, Any], names: Mapping[int, str]) -> str:
     """Return a step's name as Flower has it: an undo is called by what it undoes."""
     if step["direction"] != "back":
         return f"{step['pos']:02}_{step['name']}"
-    undone = names.get(step["undoes"])
+    undone = names.get(step["undoes"]) if step["name"] not in LAST else None
     return f"undo.{step['undoes']:02}_{undone}" if undone else f"undo.{step['name']}"
 
 
@@ -101,10 +104,10 @@ class Lines:
         for order in wanted:
             for row in rows(order.job):
                 self._step(order, row)
-            standing = standing_line(order)
-            if order.job and self._standing.get(order.ref) != standing:
-                self._standing[order.ref] = standing
-                self.say(f"{order.ref}  {standing}")
+            # Its sentence changes with every look; a line of its own is for what changes its standing.
+            if order.job and self._standing.get(order.ref) != order.standing:
+                self._standing[order.ref] = order.standing
+                self.say(f"{order.ref}  {standing_line(order)}")
 
     def close(self) -> None:
         pass

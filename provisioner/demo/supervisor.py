@@ -68,6 +68,9 @@ DURATIONS = {
 TYPES = ("HP-E3-16G", "HP-E3-16G", "HP-E5-64G", "SM-X11-32G")
 SERVERS = 12
 
+#: The billing panel that the orders come from.
+PANEL = "demo"
+
 #: The simulated administrator's password; it guards nothing but a simulation.
 PASSWORD = "demo-secret"  # noqa: S105
 
@@ -143,13 +146,20 @@ class Supervisor:
             self._gone(what)
             time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
 
-    def token(self) -> str:
-        """Make a token for everything."""
+    def tokens(self) -> tuple[str, str]:
+        """Make a token for everything, and one for billing, which alone may read passwords."""
         ports = bootstrap.build(self._settings())
         try:
-            return tokens.create("demo", Role.ADMIN, panel="demo", catalogue=ports.catalogue).token
+            admin = tokens.create("demo", Role.ADMIN, panel=PANEL, catalogue=ports.catalogue)
+            billing = tokens.create("demo-billing", Role.BILLING, panel=PANEL, catalogue=ports.catalogue)
         finally:
             ports.database.close()
+        return admin.token, billing.token
+
+    @property
+    def logs(self) -> Path:
+        """Where the children's words are."""
+        return self._state.logs
 
     def environment(self) -> dict[str, str]:
         """Return the children's whole environment: also what a person types to join them."""
