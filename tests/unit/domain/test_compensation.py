@@ -267,6 +267,14 @@ def test_the_guard_concerns_only_what_a_server_is_blamed_for(failure_class: Fail
     assert decision.attempt.reason_class is failure_class
 
 
+def test_the_guard_does_not_concern_an_undo() -> None:
+    steps = going_back(an_undo_row("close_ports", undoes=4, pos=9), an_undo_row("quarantine", undoes=1, pos=10))
+    attempt = an_attempt(pos=9, direction=Direction.BACK, burnt_through=True)
+    decision = decide(attempt, steps, Looked(Failed(FailureClass.SERVER, "stuck"), at(60), at(60)), POLICIES)
+
+    assert decision.rows[0].reason_class is FailureClass.SERVER
+
+
 def test_a_package_that_holds_on_failure_is_not_held_where_the_place_is_to_blame() -> None:
     held = failing("install_os", FailureClass.SERVER, hold_on_failure=True)
     place = failing("install_os", FailureClass.SERVER, hold_on_failure=True, burnt_through=True)

@@ -57,7 +57,6 @@ class Play:
     order: Order = field(default_factory=an_order)
     disabled: bool = True
     address: str | None = ""  #: None: the server has no row at first
-    every_list_wakes: bool = True  #: False: only one in which the server's row differs
 
     def __post_init__(self) -> None:
         self.clock = HandClock()
@@ -237,9 +236,9 @@ class Play:
         if decision.awaits is None:
             self.clock.instant = decision.resume_at
             return
-        while self.clock.now() < decision.resume_at:
-            self.clock.advance(EVERY[decision.awaits])
-            if self.observe() or self.every_list_wakes:
+        while True:  # woken by a change, or by the first whole list that begins when it is due
+            began = self.clock.advance(EVERY[decision.awaits])
+            if self.observe() or (self.view and self.view.observed_from >= began >= decision.resume_at):
                 return
 
 

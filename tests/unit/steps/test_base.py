@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner.domain.outcome import Failed, Wait
+from provisioner.domain.outcome import Failed, More, Wait
+from provisioner.domain.server import ServerReading
 from provisioner.domain.states import StepState
 from provisioner.errors import FailureClass, Unusable
-from provisioner.steps.base import not_ours, owned_by_us, unsettled, with_line, without_line
+from provisioner.steps.address import AssignAddress, DropAddresses
+from provisioner.steps.base import Step, not_ours, owned_by_us, unsettled, with_line, without_line
+from provisioner.steps.domain import AssignDomain, FreeDomain
 from provisioner.steps.listing import fell_since, rose_since, stale
 from provisioner.steps.power import PowerOn
+from provisioner.steps.quarantine import Quarantine
+from provisioner.steps.switch_port import ClosePorts, OpenPorts
 from tests.builders import (
     ADMIN,
     STRANGER,
@@ -17,12 +22,15 @@ from tests.builders import (
     HandDriver,
     a_context,
     a_listed_server,
+    a_package,
     a_reading,
     a_step_row,
     a_view,
     acted,
+    an_address,
     an_undo_row,
     at,
+    remembering,
 )
 
 STEP = PowerOn()
@@ -194,3 +202,32 @@ def test_without_an_act_no_edge_counts() -> None:
     ctx = a_context(STEP, a_step_row("power_on"), view=a_view(edges={"install_rose": at(50)}))
 
     assert not rose_since(ctx, "install")
+
+
+# --- More ---------------------------------------------------------------------------------------------------------
+
+#: the first act of a step, refused; what somebody else did meanwhile looks like its effect
+REFUSED_YET_THERE: list[tuple[Step, dict[str, object], ServerReading]] = [
+    (AssignDomain(), {"row": "901"}, a_reading(addresses=(an_address("901"), an_address("902", domain="free.ds")))),
+    (FreeDomain(), {"row": "901"}, a_reading(addresses=(an_address("901", domain="free.ds"), an_address("902")))),
+    (AssignAddress(), {"add": "ipv4", "rows": ["901"]}, a_reading(addresses=(an_address("901"), an_address("902")))),
+    (DropAddresses(), {"row": "903"}, a_reading(addresses=(an_address("901"), an_address("902")))),
+    (DropAddresses(), {"row": "903"}, a_reading(addresses=(an_address("901", main=True),))),
+    (OpenPorts(), {"next": "enable", "asked": []}, a_reading()),
+    (ClosePorts(), {"next": "11", "asked": []}, a_reading()),
+    (Quarantine(), {"act": "note"}, a_reading(notes=f"quarantined: the install failed\n{TOKEN}")),
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "reading"),
+    [pytest.param(*case, id=f"{number} {case[0].name}") for number, case in enumerate(REFUSED_YET_THERE)],
+)
+def test_a_step_whose_first_act_was_refused_never_says_more(
+    step: Step, before: dict[str, object], reading: ServerReading
+) -> None:
+    # such a row never acted, and More on it is an illegal fact
+    row = replace(remembering(a_step_row(step.name), before), refusals=1)
+    ctx = a_context(step, row, driver=HandDriver(reading), package=a_package(ipv4=3))
+
+    assert not isinstance(step.check(ctx), More)

@@ -44,7 +44,7 @@ UNDO_ACTS = [
     "set_domain",
     "edit_server",
 ]
-TOUCHES = range(1, 50)  #: an undisturbed open has fewer
+TOUCHES = range(1, 32)  #: an undisturbed open has fewer
 
 
 def places(methods: list[str]) -> list[tuple[str, int]]:
@@ -147,13 +147,12 @@ def test_an_undisturbed_open_asks_for_each_thing_once() -> None:
 
 
 def test_an_open_does_not_wait_for_a_change_that_never_comes() -> None:
-    # observe wakes whose server changed or whose deadline passed; a wait for the next list ends without a change too
-    play = Play(every_list_wakes=False)
+    # whoever waits for a list is woken by a change, or by the first list that begins when it is due
+    play = Play()
     began = play.clock.now()
     play.run()
 
-    assert play.result is Result.SUCCEEDED, play.attempt.reason
-    assert play.clock.now() - began < timedelta(minutes=30)
+    assert play.clock.now() - began < timedelta(minutes=15)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +226,15 @@ def test_an_order_that_is_refused_as_wrong_gives_the_server_back(method: str, nt
     play.run()
 
     assert_free_again(play)
+
+
+def test_an_install_that_was_lost_on_the_way_costs_minutes_and_not_its_deadline() -> None:
+    for trouble in (LOST_ON_THE_WAY, KILLED_BEFORE):
+        play = troubled(Play(), "install", 0, trouble)
+        began = play.clock.now()
+        play.run()
+
+        assert play.clock.now() - began < timedelta(minutes=20)
 
 
 @pytest.mark.parametrize(("method", "nth"), places(ACTS))
@@ -306,7 +314,7 @@ def test_a_swap_with_release_gives_the_server_back(when: int) -> None:
 
 
 def test_a_cancel_of_a_server_without_rows_leaves_one_that_can_be_sold() -> None:
-    play = interrupted(Verb.CANCEL, 30, address=None)
+    play = undone(address=None)
 
     assert play.result is Result.RELEASED
     assert all(row.domain == FREE_MARKER for row in play.server.addresses)
@@ -316,9 +324,9 @@ def test_a_cancel_of_a_server_without_rows_leaves_one_that_can_be_sold() -> None
 # --- every call of the undo fails once ----------------------------------------------------------------------------
 
 
-def undone(method: str = "", nth: int = 0, trouble: Trouble = BUSY) -> Play:
+def undone(method: str = "", nth: int = 0, trouble: Trouble = BUSY, **changes: Any) -> Play:
     """Cancel while the install runs; let a call of the undo fail."""
-    play = Play()
+    play = Play(**changes)
     cancelled = False
 
     def cancel(one: Play) -> None:
@@ -419,7 +427,7 @@ def _fields(pace: Pace) -> dict[str, Any]:
     return {name: getattr(pace, name) for name in pace.__slots__}
 
 
-@pytest.mark.parametrize("when", range(3, 40, 3))
+@pytest.mark.parametrize("when", TOUCHES[2:])
 def test_a_server_that_somebody_takes_is_never_touched_again(when: int) -> None:
     play = Play()
     acts_before: list[str] = []
@@ -431,6 +439,8 @@ def test_a_server_that_somebody_takes_is_never_touched_again(when: int) -> None:
             acts_before[:] = one.acts
 
     play.run(after_touch=take)
+    if play.touches <= when:
+        return  # it was handed over before
 
     assert play.result in {Result.LOST, Result.PASSED_OVER}
     assert play.acts == acts_before
