@@ -113,7 +113,7 @@ class _Demo:
         for order in self._orders:
             scenario.place(api, order)
             order.ordered_at = time.monotonic()
-        self._supervisor.start_flower()
+        self._supervisor.complete()
         self._watch(api)
         self._explain(api)
         self._show.close()

@@ -30,8 +30,8 @@ START_SECONDS = 60.0
 #: How often something that is awaited is looked at.
 POLL_SECONDS = 0.03
 
-#: The database is made anew by every demo; its cluster is kept.
-DATABASE = "demo"
+#: Demo after demo has a new database in a cluster that is kept, under these names in turn.
+DATABASES = ("demo_a", "demo_b")
 
 #: Short spans, in the order that the engine asks for: call < soft < hard < lease.
 SPANS = {
@@ -101,6 +101,7 @@ class Supervisor:
         self.api_url = f"http://127.0.0.1:{free_port()}"
         self.flower_url = f"http://127.0.0.1:{free_port()}"
         self.exits: list[Exit] = []
+        self._database = ""
         self._broker_url = ""
         self._simulated: Simulated | None = None
 
@@ -164,7 +165,7 @@ class Supervisor:
     def environment(self) -> dict[str, str]:
         """Return the children's whole environment: also what a person types to join them."""
         return {
-            "PROVISIONER_DATABASE_URL": self.postgres.url(DATABASE),
+            "PROVISIONER_DATABASE_URL": self.postgres.url(self._database),
             "PROVISIONER_BROKER_URL": self._broker_url,
             "PROVISIONER_SECRET_KEY_FILE": str(self._state.path / "secret.key"),
             "PROVISIONER_SPANS": json.dumps(SPANS),
@@ -173,7 +174,7 @@ class Supervisor:
 
     def _settings(self) -> config.Settings:
         return config.load(
-            database_url=self.postgres.url(DATABASE),
+            database_url=self.postgres.url(self._database),
             broker_url=self._broker_url,
             secret_key_file=self._state.path / "secret.key",
             spans=SPANS,
@@ -188,8 +189,7 @@ class Supervisor:
         self._begin("broker", [python, "-m", "provisioner.demo.broker"])
         self._begin("simulator", [python, "-m", "provisioner.simulators", "--tls", *_fleet()])
         self.postgres.start()
-        self.postgres.drop_database(DATABASE)
-        self.postgres.create_database(DATABASE)
+        self._database = self._new_database()
         secret_key = self._state.path / "secret.key"
         secret_key.unlink(missing_ok=True)
         key.write(secret_key)
@@ -206,11 +206,28 @@ class Supervisor:
         self._begin("api", processes.api_argv("127.0.0.1", _port(self.api_url)), restart=True)
         self._begin("worker-steps", processes.worker_argv("steps,observe", 2), restart=True)
         self._begin("worker-control", processes.worker_argv("control", 1), restart=True)
-        self._begin("beat", processes.beat_argv(str(self._state.path / "beat.db")), restart=True)
 
-    def start_flower(self) -> None:
-        """Start Flower; after the workers, or its first look finds nobody."""
+    def complete(self) -> None:
+        """
+        Do what may wait until the orders are under way: they have both cores to themselves until then.
+
+        Beat, since each order asks for a tick itself; Flower, whose first look should find the workers; and the
+        databases of earlier demos, since dropping one writes a checkpoint.
+        """
+        self._begin("beat", processes.beat_argv(str(self._state.path / "beat.db")), restart=True)
         self._begin("flower", processes.flower_argv("127.0.0.1", _port(self.flower_url)), restart=True)
+        for name in DATABASES:
+            if name != self._database:
+                self.postgres.drop_database(name)
+
+    def _new_database(self) -> str:
+        """Make a database; dropping the one of the demo before takes longer than all the rest, so that comes later."""
+        name = next((name for name in DATABASES if not self.postgres.has_database(name)), None)
+        if name is None:  # demos were killed before they could drop the other one
+            name = DATABASES[0]
+            self.postgres.drop_database(name)
+        self.postgres.create_database(name)
+        return name
 
     def _begin(self, name: str, argv: Sequence[str], *, restart: bool = False) -> None:
         environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HOME": str(self._state.path)}
