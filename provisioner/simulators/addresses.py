@@ -3,11 +3,10 @@
 import ipaddress
 import re
 
-from provisioner.simulators.faults import Occasion
+from provisioner.simulators.faults import FAMILIES, Occasion
 from provisioner.simulators.model import Address, Kind, Pool, Server, Trouble
 from provisioner.simulators.world import World
 
-_FAMILIES = ("ipv4", "ipv6")
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
     r"(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*\.?"
@@ -91,7 +90,7 @@ def _chosen(world: World, wanted: str) -> tuple[str, str, str]:
 
 
 def _next_free(world: World, server: Server, kind: str, family: str) -> str:
-    if family not in _FAMILIES:
+    if family not in FAMILIES:
         raise Trouble(Kind.BAD_VALUE, "family", family, f"no address family {family!r}")
     pools = [pool for pool in world.pools.values() if pool.kind == kind]
     if not pools:

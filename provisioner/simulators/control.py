@@ -170,7 +170,7 @@ async def _faults(side: ControlSide, _ask: _Ask) -> object:
 
 @_route("POST", "/faults")
 async def _add_fault(side: ControlSide, ask: _Ask) -> object:
-    _check_foreign(side, ask)
+    _check_details(side, ask)
     fault = side.world.faults.add(ask.body)
     if fault.kind == "stale":
         _raise_flags(side, fault)
@@ -262,9 +262,13 @@ async def _invariants(side: ControlSide, ask: _Ask) -> object:
     return {"violations": invariants.violations(side.world, ask.query.get("token"))}
 
 
-def _check_foreign(side: ControlSide, ask: _Ask) -> None:
-    """Refuse a foreign change that could not be made, now rather than in the middle of a call."""
-    facts = ask.body.get("set")
+def _check_details(side: ControlSide, ask: _Ask) -> None:
+    """Refuse a change by others that could not be made, now rather than in the middle of a call."""
+    flags, facts = ask.body.get("flags"), ask.body.get("set")
+    if ask.body.get("kind") == "stale" and not (
+        isinstance(flags, list) and flags and all(flag in foreign.STALE_FLAGS for flag in flags)
+    ):
+        raise ValueError(f"a stale fault needs `flags`, some of {', '.join(foreign.STALE_FLAGS)}, not {flags!r}")
     if ask.body.get("kind") != "foreign":
         return
     if not isinstance(facts, dict) or not facts:

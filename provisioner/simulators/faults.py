@@ -21,6 +21,10 @@ def _kind(strikes: str, *details: str, always: bool = False) -> KindOfFault:
     return KindOfFault(strikes, None if always else 1, frozenset(details))
 
 
+FAMILIES = ("ipv4", "ipv6")
+CUTS = ("rows", "field", "row")
+GARBAGE = ("html", "truncated_xml", "short_body", "empty", "http500", "http502", "login_page", "expired_session")
+
 KINDS: dict[str, KindOfFault] = {
     "refuse": _kind("call", "type", "object", "value", "report", "msg"),
     "busy": _kind("call", "type", "object"),
@@ -58,6 +62,15 @@ KINDS: dict[str, KindOfFault] = {
 
 INSTALL_KINDS = tuple(name for name in KINDS if name.startswith("install_"))
 
+#: Details that are one of a few words; the first is the default.
+_CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "garbage": {"variant": GARBAGE},
+    "cut": {"variant": CUTS},
+    "panel_restart": {"mode": ("refused", "reset")},
+    "pool_empty": {"family": FAMILIES},
+    "pool_outside": {"family": FAMILIES},
+    "address_conflict": {"family": FAMILIES},
+}
 _COMMON = frozenset({"kind", "func", "server", "login", "count", "after", "rate", "seed", "mutating"})
 _SELECTORS = ("template", "server_type", "family", "act")
 _CALL_KINDS = tuple(name for name, kind in KINDS.items() if kind.strikes == "call")
@@ -108,7 +121,8 @@ class Fault:
             for name in _SELECTORS
             if name in self.details and KINDS[self.kind].strikes == "act"
         )
-        return named and traits and self._mutating_fits(occasion)
+        forbidden = self.kind != "authinfo_forbidden" or bool(occasion.traits.get("authinfo"))
+        return named and traits and forbidden and self._mutating_fits(occasion)
 
     def strikes(self, occasion: Occasion) -> bool:
         """Count *occasion*, which fits, and return whether the fault strikes this time."""
@@ -182,6 +196,9 @@ class FaultBook:
             known = ", ".join(sorted(_COMMON | KINDS[kind].details))
             message = f"a {kind} fault has no {', '.join(sorted(unknown))}; it knows {known}"
             raise ValueError(message)
+        for name, values in _CHOICES.get(kind, {}).items():
+            if order.get(name, values[0]) not in values:
+                raise ValueError(f"{name} of a {kind} fault is one of {', '.join(values)}, not {order[name]!r}")
         fault = self._make(kind, order)
         self._next += 1
         self._faults[fault.id] = fault

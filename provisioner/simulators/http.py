@@ -84,6 +84,7 @@ class HttpServer:
         self._host = host
         self.port = port
         self._server: asyncio.Server | None = None
+        self._holder: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tls: ssl.SSLContext | None = None
@@ -98,11 +99,37 @@ class HttpServer:
         if self._server is not None:
             return
         self._tls = tls
-        self._server = await asyncio.start_server(self._accept, self._host, self.port, ssl=tls, backlog=512)
-        self.port = self._server.sockets[0].getsockname()[1]
+        if self._holder is None:
+            self._holder = self._bound()
+            self.port = int(self._holder.getsockname()[1])
+        self._server = await asyncio.start_server(self._accept, sock=self._bound(), ssl=tls, backlog=512)
+
+    def _bound(self) -> socket.socket:
+        """
+        Return a socket on our port.
+
+        The first one never listens: it only keeps the port ours while the panel is away. Linux lets a second one
+        with SO_REUSEADDR share the address as long as no more than one of them listens.
+        """
+        family, kind, protocol, _, address = socket.getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is named
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    async def close(self) -> None:
+        """Stop, and give the port back."""
+        await self.stop()
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            holder.close()
 
     async def stop(self) -> None:
-        """Stop listening and reset every open connection."""
+        """Stop listening and reset every open connection; the port stays ours."""
         server, self._server = self._server, None
         if server is not None:
             server.close()

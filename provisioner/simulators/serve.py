@@ -66,14 +66,14 @@ async def _serve(options: Options, ready: Callable[[str], None]) -> None:
         ready(json.dumps(_summary(site, control)))
         await done.wait()
     finally:
-        await control.http.stop()
+        await control.http.close()
         await site.stop()
 
 
 async def _open(options: Options) -> tuple[Site, ControlSide]:
     site = Site(options)
-    control = ControlSide(site)
     try:
+        control = ControlSide(site)
         await site.start()
         await control.http.start()
     except BaseException:
@@ -186,5 +186,5 @@ class Simulator:
             self._ready.set()
             await self._done.wait()
         finally:
-            await control.http.stop()
+            await control.http.close()
             await site.stop()

@@ -4,7 +4,7 @@ Touches loopback sockets and a temporary folder for its certificate.
 """
 
 import asyncio
-import contextlib
+import logging
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from provisioner.simulators.http import HttpServer, Reply, Request, check_loopba
 from provisioner.simulators.journal import Journal
 from provisioner.simulators.ssh import SshFarm
 from provisioner.simulators.world import World
+
+_log = logging.getLogger(__name__)
 
 _BLOCKS = range(32, 250)  # second octets to choose from: 127.32.0.0/16 …
 _GUARD_PORT = 61022  # above the ephemeral ports; who listens here owns the block
@@ -95,19 +97,22 @@ class Site:
             self.certificate = create(Path(self._folder.name))
         await self._open_wire()
         self._tasks = [asyncio.create_task(self._live()), asyncio.create_task(self._obey_restarts())]
+        for task in self._tasks:
+            task.add_done_callback(_tell)
 
     async def stop(self) -> None:
         """Close everything that was opened."""
-        for task in [*self._tasks, *([self._comeback] if self._comeback else [])]:
+        tasks = [*self._tasks, *([self._comeback] if self._comeback else [])]
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await self.wire.stop()
-        await self._farm.stop()
-        self.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.wire.close()
+            await self._farm.stop()
+        finally:
+            self._give_back()
 
-    def close(self) -> None:
-        """Give back the reserved addresses and the temporary folder."""
+    def _give_back(self) -> None:
         for guard in (self._guard, self._ssh_guard):
             if guard is not None:
                 guard.close()
@@ -184,8 +189,18 @@ class Site:
             await self._farm.sync()
             due = self.world.next_due()
             rest = _IDLE if due is None or self.world.clock.frozen else max(due - self.world.now(), 0.0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), rest)
+            # Not wait_for: in Python 3.11 it swallows a cancel that comes together with the wake-up.
+            alarm = asyncio.get_running_loop().call_later(rest, self._woken.set)
+            try:
+                await self._woken.wait()
+            finally:
+                alarm.cancel()
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Log what ended a task that should never end."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the simulated data centre stands still", exc_info=task.exception())
 
 
 def _new_world(options: Options, block: int) -> World:

@@ -4,9 +4,6 @@ from provisioner.simulators.dcimanager5.tree import Element
 from provisioner.simulators.faults import Fault
 from provisioner.simulators.http import Reply
 
-VARIANTS = ("html", "truncated_xml", "short_body", "empty", "http500", "http502", "login_page", "expired_session")
-CUTS = ("rows", "field", "row")
-
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 _LOGIN = (
     "<!DOCTYPE html><html><body><form action='/dcimgr' method='post'>"

@@ -100,8 +100,6 @@ class Panel:
                 away = Restart(fault.number("seconds", _DEFAULT_AWAY), fault.text("mode", "refused"))
                 self.restarts.put_nowait(away)
                 return _lost(entry, "lost")
-            case "authinfo_forbidden" if "authinfo" not in call.params:
-                return self._render(call, self._run(call, entry))
             case _:
                 return self._render(call, self._error_doc(call, entry, self._refusal(fault)))
 
@@ -307,4 +305,5 @@ def _server_of(func: str, params: dict[str, str]) -> str:
 def _occasion(call: Call, entry: Entry, known: Function | None) -> Occasion:
     target = entry.server or call.get("elid") or call.get("name") or call.get("username") or "-"
     view = known is not None and known.form and not entry.mutating
-    return Occasion(call.func, entry.server, entry.user, target, entry.mutating, view)
+    traits = {} if known is not None and known.public else {"authinfo": call.get("authinfo")}
+    return Occasion(call.func, entry.server, entry.user, target, entry.mutating, view, traits)
