@@ -17,6 +17,7 @@ from provisioner.domain.naming import (
     plain_id,
     same_name,
     storable,
+    task_id,
 )
 from provisioner.domain.server import FREE_MARKER
 from provisioner.errors import Invalid
@@ -279,3 +280,19 @@ def test_a_task_id_holds_nothing_but_what_is_safe(text: str) -> None:
 
 def test_a_plain_name_stays_readable_in_a_task_id() -> None:
     assert plain_id("order 4711/A") == "order-4711-A"
+
+
+@pytest.mark.parametrize(("sends", "tail"), [(1, ""), (2, ".2"), (17, ".17")])
+def test_a_task_id_names_the_order_the_server_and_the_step(sends: int, tail: str) -> None:
+    found = task_id(1043, "ord 77", "101", 1, label="06_install_os", sends=sends)
+
+    assert found == f"1043.ord-77.101.a1.06_install_os{tail}"
+
+
+@patient
+@given(ANY_TEXT, ANY_TEXT)
+def test_a_task_id_keeps_its_parts_apart_whatever_they_are(order: str, server: str) -> None:
+    parts = task_id(1, order, server, 2, label="00_account", sends=1).split(".")
+
+    assert len(parts) == 5
+    assert (parts[0], parts[3], parts[4]) == ("1", "a2", "00_account")
