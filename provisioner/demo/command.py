@@ -176,7 +176,7 @@ class _Demo:
     def _stay(self) -> None:
         url = self._supervisor.api_url
         header = f"Authorization: Bearer {self._token}"
-        exports = " ".join(f"{key}='{value}'" for key, value in self._supervisor.environment().items())
+        environment = self._supervisor.write_environment()
         self._console.print(
             f"""
 It stays up. Ctrl-C ends everything.
@@ -188,7 +188,7 @@ It stays up. Ctrl-C ends everything.
 Type next, in another terminal:
   curl -H '{header}' {url}/v1/stock?package=starter
   curl -H '{header}' {url}/v1/jobs/{self._orders[1].job_id}
-  env {exports} ./run cli job show {self._orders[2].job_id}"""
+  . {environment}; ./run cli job show {self._orders[2].job_id}"""
         )
         while True:
             self._supervisor.tend()

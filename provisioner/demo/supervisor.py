@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import shlex
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +72,13 @@ DURATIONS = {
 TYPES = ("HP-E3-16G", "HP-E3-16G", "HP-E5-64G", "SM-X11-32G")
 SERVERS = 12
 
+#: Ports for API and Flower: below those that the kernel gives to clients, or one could be taken before its server
+#: has loaded.
+PORTS = (20_000, 32_000)
+
+#: What both say when their port is taken all the same.
+IN_USE = "ddress already in use"
+
 #: The billing panel that the orders come from.
 PANEL = "demo"
 
@@ -98,9 +109,8 @@ class Supervisor:
         self._tell = tell
         self.children = Children()
         self.postgres = EmbeddedPostgres(state.path, fsync=False)  # its database lives as long as this demo
-        self.api_url = f"http://127.0.0.1:{free_port()}"
-        self.flower_url = f"http://127.0.0.1:{free_port()}"
-        self.exits: list[Exit] = []
+        self._ports: dict[str, int] = {}
+        self.exits: list[Exit] = []  #: who ended though nobody asked
         self._database = ""
         self._broker_url = ""
         self._simulated: Simulated | None = None
@@ -121,6 +131,16 @@ class Supervisor:
             raise DemoFailed("the simulator does not run")
         return self._simulated
 
+    @property
+    def api_url(self) -> str:
+        """Where the API is; final once it answered."""
+        return f"http://127.0.0.1:{self._ports['api']}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where Flower is, or will be in a moment."""
+        return f"http://127.0.0.1:{self._ports['flower']}"
+
     def stop(self) -> None:
         """End every child, the database last. Repeatable."""
         self.children.stop(grace=3.0)
@@ -129,8 +149,11 @@ class Supervisor:
     def tend(self) -> None:
         """Start again who ended; say so."""
         for ended in self.children.tend():
-            self.exits.append(ended)
-            self._tell(str(ended))
+            if ended.name in self._ports and IN_USE in ended.log.read_text(errors="replace"):
+                self._serve(ended.name)
+            else:
+                self.exits.append(ended)
+                self._tell(str(ended))
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """
@@ -163,7 +186,7 @@ class Supervisor:
         return self._state.logs
 
     def environment(self) -> dict[str, str]:
-        """Return the children's whole environment: also what a person types to join them."""
+        """Return our settings, as the children get them."""
         return {
             "PROVISIONER_DATABASE_URL": self.postgres.url(self._database),
             "PROVISIONER_BROKER_URL": self._broker_url,
@@ -171,6 +194,13 @@ class Supervisor:
             "PROVISIONER_SPANS": json.dumps(SPANS),
             "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
         }
+
+    def write_environment(self) -> Path:
+        """Write what a shell needs to use the command line on this demo; return the file."""
+        file = self._state.path / "environment"
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in self.environment().items())
+        file.write_text("".join(lines))
+        return file
 
     def _settings(self) -> config.Settings:
         return config.load(
@@ -203,7 +233,7 @@ class Supervisor:
         self.wait("the API", self._api_answers)
 
     def _start_ours(self) -> None:
-        self._begin("api", processes.api_argv("127.0.0.1", _port(self.api_url)), restart=True)
+        self._serve("api")
         self._begin("worker-steps", processes.worker_argv("steps,observe", 2), restart=True)
         self._begin("worker-control", processes.worker_argv("control", 1), restart=True)
 
@@ -215,10 +245,19 @@ class Supervisor:
         databases of earlier demos, since dropping one writes a checkpoint.
         """
         self._begin("beat", processes.beat_argv(str(self._state.path / "beat.db")), restart=True)
-        self._begin("flower", processes.flower_argv("127.0.0.1", _port(self.flower_url)), restart=True)
+        self._serve("flower")
         for name in DATABASES:
             if name != self._database:
                 self.postgres.drop_database(name)
+
+    def _serve(self, name: str) -> None:
+        """Start API or Flower on a free port; on another one when somebody was faster."""
+        if name in self.children:  # it ended, and would come again on the old port
+            self.children.stop(name)
+        (self._state.logs / f"{name}.log").unlink(missing_ok=True)
+        port = self._ports[name] = _free_port()
+        argv = processes.api_argv if name == "api" else processes.flower_argv
+        self._begin(name, argv("127.0.0.1", port), restart=True)
 
     def _new_database(self) -> str:
         """Make a database; dropping the one of the demo before takes longer than all the rest, so that comes later."""
@@ -265,8 +304,14 @@ def tail(log: Path, lines: int = 15) -> str:
         return ""
 
 
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
+def _free_port() -> int:
+    """Return a port that nobody listens on, and that the kernel gives to nobody who does not ask for it."""
+    for _ in range(100):
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    return free_port()
 
 
 def _fleet() -> list[str]:
