@@ -127,7 +127,9 @@ class Screen:
     """One screen, redrawn: a table of the orders' steps above the last things told."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._lines = Lines(console)
+        self._wanted: Sequence[Order] = ()
         self._live = Live(console=console, refresh_per_second=8, transient=False)
         self._live.start()
 
@@ -135,20 +137,25 @@ class Screen:
         self._lines.say(text)
 
     def orders(self, wanted: Sequence[Order]) -> None:
-        self._live.update(table(wanted))
+        self._wanted = wanted
+        height = self._console.height - 4 * len(wanted)  # a title of two lines, an empty one, and one to spare
+        self._live.update(table(wanted, most=max(2, height // max(1, len(wanted)))))
 
     def close(self) -> None:
-        self._live.stop()
+        if self._live.is_started:
+            self._live.update(table(self._wanted))
+            self._live.stop()
 
 
-def table(wanted: Sequence[Order]) -> Group:
-    """Return the orders' steps as a table."""
+def table(wanted: Sequence[Order], *, most: int | None = None) -> Group:
+    """Return the orders' steps as a table; of each order only the latest *most* steps, where it is given."""
     parts: list[RenderableType] = []
     for order in wanted:
         grid = Table(box=None, show_header=False, padding=(0, 2, 0, 2), pad_edge=False)
         for width in (5, 24, 9, 8, None):
             grid.add_column(width=width, no_wrap=True)
-        for row in rows(order.job):
+        found = list(rows(order.job))
+        for row in found[-most:] if most is not None else found:
             took = f"{row.seconds:.2f} s" if row.seconds is not None else ""
             state = Text(row.state, style=STYLES.get(row.state, ""))
             grid.add_row(row.server, row.step, state, Text(took, justify="right"), Text(row.evidence[:EVIDENCE], "dim"))
