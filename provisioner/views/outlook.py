@@ -27,7 +27,7 @@ class Outlook:
         """Give all of it in one line."""
         parts = [self.waits_for]
         if self.since is not None:
-            parts[0] += f" since {clock(self.since)}"
+            parts[0] += f", since {clock(self.since)}"
         if self.next_by:
             parts.append(f"{self.next_by} looks next" + (f", about {clock(self.next_at)}" if self.next_at else ""))
         parts.append(self.otherwise)
@@ -111,8 +111,9 @@ def _queued(job: Facts, spans: Spans) -> Outlook:
 
 def _stock(job: Facts, spans: Spans) -> Outlook:
     since = at(job["stock_since"]) or at(job["waits_since"])
-    places = [place["name"] for place in job["places"] if place["state"] != "disabled"]
-    tried = [found for place in job["places"] if (found := at(place["observe_tried_at"]))]
+    asked = [place for place in job["places"] if place["state"] in ("active", "restricted")]
+    places = [place["name"] for place in asked]
+    tried = [found for place in asked if (found := at(place["observe_tried_at"]))]
     ends = since + timedelta(seconds=job["stock_wait_seconds"]) if since else None
     return Outlook(
         f"waits for a free server of type {job['server_type']}",

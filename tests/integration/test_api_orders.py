@@ -55,7 +55,7 @@ def test_a_failed_server_is_told_with_its_reason(api: Served) -> None:
     job = api.run(first, "succeeded", "failed", "stock")
     stock = api.get("/v1/stock?package=small").json[0]
 
-    assert "waits for a free server of type HP-E3-16G since" in job["sentence"]
+    assert "waits for a free server of type HP-E3-16G, since" in job["sentence"]
     assert "the observer, by the list of dc1, looks next" in job["sentence"]
     assert "if none comes free it fails at" in job["sentence"]
     assert {attempt["result"] for attempt in job["attempts"]} == {"quarantined"}
