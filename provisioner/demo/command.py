@@ -188,7 +188,8 @@ It stays up. Ctrl-C ends everything.
 Type next, in another terminal:
   curl -H '{header}' {url}/v1/stock?package=starter
   curl -H '{header}' {url}/v1/jobs/{self._orders[1].job_id}
-  . {environment}; ./run cli job show {self._orders[2].job_id}"""
+  . {environment}; ./run cli job show {self._orders[2].job_id}
+And while an order runs: kill -9 {self._supervisor.children.pid("worker-steps")}, the worker. The order completes."""
         )
         while True:
             self._supervisor.tend()
