@@ -244,7 +244,7 @@ class FaultBook:
         rate = order.get("rate")
         count = order.get("count", None if rate is not None else KINDS[kind].count)
         func = order.get("func", [])
-        mutating = order.get("mutating")
+        mutating = order.get("mutating", True if KINDS[kind].strikes == "before" else None)
         server = order.get("server")
         login = order.get("login")
         after, seed = order.get("after", 0), order.get("seed", self._seed)

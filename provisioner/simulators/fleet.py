@@ -23,6 +23,7 @@ FIRST_SERVER = 101
 GIVEN = ("id", "name", "mac", "type", "ip")  #: facts that a new server may come with
 _RACK_SIZE = 20
 _FIRST_UNIT = 10
+_FIRST_SWITCH, _FIRST_PDU = 3001, 6001
 _LINUX = (
     "Debian-12-x86_64",
     "Debian-11-x86_64",
@@ -161,7 +162,7 @@ def _place(world: World, index: int) -> tuple[Device, int]:
         name = f"A{14 + number}"
         world.racks[key] = Device(key, name)
         stem = f"127.{world.block}.255"
-        switch, pdu = str(300 + number), str(400 + number)
+        switch, pdu = str(_FIRST_SWITCH + number), str(_FIRST_PDU + number)
         world.switches[switch] = Device(switch, f"sw-{name.lower()}", f"{stem}.{1 + number % 100}", key)
         world.pdus[pdu] = Device(pdu, f"pdu-{name.lower()}", f"{stem}.{101 + number % 100}", key)
     return world.racks[key], _FIRST_UNIT + slot
@@ -169,8 +170,8 @@ def _place(world: World, index: int) -> tuple[Device, int]:
 
 def _links(world: World, server: Server, rack: Device, unit: int) -> list[Link]:
     number = int(rack.id) - 1
-    switch = world.switches[str(300 + number)]
-    pdu = world.pdus[str(400 + number)]
+    switch = world.switches[str(_FIRST_SWITCH + number)]
+    pdu = world.pdus[str(_FIRST_PDU + number)]
 
     def link(kind: str, descr: str, device: str, port: str, *, on: bool) -> Link:
         return Link(world.next_id("link", 2001), kind, descr, device, port, on)

@@ -109,9 +109,10 @@ def _template(_world: World, server: Server, value: object) -> None:
 def _links(_world: World, server: Server, value: object) -> None:
     wanted = value if isinstance(value, list) else []
     for item in wanted:
-        link = next((row for row in server.links if row.id == str(item.get("id"))), None)
-        if link is None:
-            message = f"{server.name} has no link {item.get('id')!r}"
+        link_id = item.get("id") if isinstance(item, Mapping) else item
+        link = next((row for row in server.links if row.id == str(link_id)), None)
+        if link is None or not isinstance(item, Mapping):
+            message = f"{server.name} has no link {link_id!r}"
             raise ValueError(message)
         for name in set(item) - {"id"}:
             if name not in ("on", "in_progress", "dead", "bmc", "descr", "type"):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import socket
 import ssl
 import struct
@@ -13,6 +14,8 @@ from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
+
+_log = logging.getLogger(__name__)
 
 _CHUNK = 65536
 _BODY_LIMIT = 4 * 1024 * 1024
@@ -179,7 +182,7 @@ class _Connection:
             request = await self._read()
             if request is None:
                 return
-            reply = await self._handler(request)
+            reply = await self._reply(request)
             if reply.delay:
                 await asyncio.sleep(reply.delay)
             if reply.reset:
@@ -192,6 +195,13 @@ class _Connection:
             if not await self._send(reply, head_only=request.method == "HEAD"):
                 return
             self._h11.start_next_cycle()
+
+    async def _reply(self, request: Request) -> Reply:
+        try:
+            return await self._handler(request)
+        except Exception:  # noqa: BLE001 - whatever it is, one call must not stop the others
+            _log.exception("%s %s: a bug of the simulator", request.method, request.path)
+            return Reply(b"the simulator has a bug; see its log", status=500, content_type="text/plain; charset=utf-8")
 
     async def _event(self) -> h11.Event | type[h11.PAUSED]:
         while True:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from time import time as now
 
 from provisioner.simulators.chance import digest
 
@@ -18,6 +19,7 @@ class Entry:
 
     n: int
     time: float  #: world seconds
+    at: float  #: Unix time
     wire: str
     func: str
     params: dict[str, str]
@@ -51,7 +53,7 @@ class Journal:
     ) -> Entry:
         """Write down a call that has just come in."""
         self.last += 1
-        entry = Entry(self.last, time, wire, func, redact(params), user, peer)
+        entry = Entry(self.last, time, now(), wire, func, redact(params), user, peer)
         self._entries.append(entry)
         return entry
 

@@ -255,7 +255,8 @@ class Panel:
         settings = self.world.settings
         if settings.latency == "none":
             return 0.0
-        who = (call.func, entry.server or "-", entry.n)
+        about = f"{call.func} {entry.server or '-'}"
+        who = (about, self.world.next_id(about, 1))
         seconds, _ = settings.duration("call", self.world.seed, *who)
         if call.func == "server" and not call.get("clickstat"):
             each, _ = settings.duration("list_row", self.world.seed, *who)

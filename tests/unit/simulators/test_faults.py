@@ -1,6 +1,8 @@
 """Faults on order: who they strike, how often, and what a client sees of each kind."""
 
 import contextlib
+import json
+import re
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -139,6 +141,16 @@ def test_every_kind_is_described_in_the_readme() -> None:
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
 
 
+def test_every_example_of_the_readme_is_taken(control: Control) -> None:
+    text = (Path(faults.__file__).parent / "README.md").read_text(encoding="utf-8")
+    examples = [json.loads(item) for item in re.findall(r'\{"kind".*\}(?=[`\'])', text)]
+    control.add_user("rival", "rival-secret")
+
+    taken = {control.add_fault(**order)["kind"] for order in examples}
+
+    assert len(KINDS) - len(taken) <= 1  # early and late failure of an install share a line
+
+
 # On the wire
 
 
@@ -186,7 +198,7 @@ def test_lost_after_did_it(wire: Wire, control: Control) -> None:
 
 def test_slow_does_it_at_once_and_answers_late(wire: Wire, control: Control) -> None:
     control.add_fault("slow", func="iplist.edit", delay=30)
-    wire.timeout = 0.2
+    wire.timeout = 0.5
 
     with pytest.raises(requests.ReadTimeout):
         wire.raw("iplist.edit", **ADD)
@@ -283,7 +295,7 @@ def test_an_expired_session_is_an_error_document(wire: Wire, control: Control) -
 
 def test_hang_never_answers(wire: Wire, control: Control) -> None:
     control.add_fault("hang", func="iplist.edit", effect=True)
-    wire.timeout = 0.2
+    wire.timeout = 0.5
 
     with pytest.raises(requests.ReadTimeout):
         wire.raw("iplist.edit", **ADD)
@@ -485,7 +497,7 @@ def test_an_address_comes_from_outside(wire: Wire, control: Control) -> None:
 
 def test_a_foreign_hand_takes_the_server_before_the_second_change(wire: Wire, control: Control) -> None:
     control.add_user("rival", "rival-secret")
-    control.add_fault("foreign", server="101", after=1, mutating=True, set={"owner": "rival", "notes": "mine"})
+    control.add_fault("foreign", server="101", after=1, set={"owner": "rival", "notes": "mine"})
     wire.edit(owner="5", notes="claim-1")
     assert control.server("101")["owner"] == "bill_admin"
 
