@@ -28,6 +28,9 @@ ORDERS_SECONDS = 90.0
 #: How often the orders are asked for.
 LOOK_SECONDS = 0.15
 
+#: Where database and logs are kept: in the checkout, or where we are when there is none.
+STATE = (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / ".demo"
+
 EPILOG = "\n".join(
     ["\b", "examples:", *(f"  provisioner {line}" for line in ("demo", "demo --once", "demo --stay", "demo --reset"))]
 )
@@ -38,7 +41,9 @@ class _Ended(BaseException):
 
 
 def demo(
-    state_dir: Annotated[Path, typer.Option("--state", help="Folder for database and logs.")] = ROOT / ".demo",
+    state_dir: Annotated[
+        Path, typer.Option("--state", help="Folder for database and logs.", show_default=".demo")
+    ] = STATE,
     *,
     once: Annotated[bool, typer.Option("--once", help="End when the orders are through, also on a terminal.")] = False,
     stay: Annotated[bool, typer.Option("--stay", help="Stay up when they are through, also without one.")] = False,
@@ -130,7 +135,12 @@ class _Demo:
         while time.monotonic() < deadline:
             self._supervisor.tend()
             for order in self._orders:
-                order.job = api.get(f"/v1/jobs/{order.job_id}")
+                try:
+                    order.job = api.get(f"/v1/jobs/{order.job_id}")
+                except ApiError as error:
+                    if error.status:
+                        raise
+                    break  # it ended, and is started again
                 if order.standing in order.ends and order.ended_at is None:
                     order.ended_at = time.monotonic()
             self._show.orders(self._orders)
