@@ -19,7 +19,7 @@ from provisioner.views.connections import ConnectionView
 from provisioner.views.packages import PackageView
 from provisioner.views.stock import StockView
 
-router = APIRouter(prefix="/v1", responses=documented(401, 422, 503))
+router = APIRouter(prefix="/v1", responses=documented(400, 401, 422, 503))
 
 
 @router.get("/connections", tags=["connections"], responses=documented(403))
@@ -29,7 +29,7 @@ def list_connections(ports: Ports, who: Viewer) -> Sequence[ConnectionView]:
     return connection_views.listing(reads=ports.reads)
 
 
-@router.put("/connections/{name}", tags=["connections"], responses=documented(400, 403, 413))
+@router.put("/connections/{name}", tags=["connections"], responses=documented(403, 413))
 def save_connection(name: Name, body: ConnectionBody, ports: Ports, who: Admin) -> ConnectionReport:
     """
     Save a connection, after address, certificate, credentials and administrator rights were tried.
@@ -56,21 +56,21 @@ def show_connection(name: Name, ports: Ports, who: Viewer) -> ConnectionView:
     return connection_views.show(name, reads=ports.reads)
 
 
-@router.post("/connections/{name}/check", tags=["connections"], responses=documented(400, 403, 404, 413, 502))
+@router.post("/connections/{name}/check", tags=["connections"], responses=documented(403, 404, 413, 502))
 def check_connection(name: Name, ports: Ports, who: Operator) -> ConnectionReport:
     """Try a connection now; changes nothing."""
     del who
     return connections.check(name, catalogue=ports.catalogue, drivers=ports.drivers)
 
 
-@router.post("/connections/{name}/pause", tags=["connections"], responses=documented(400, 403, 404, 409, 413))
+@router.post("/connections/{name}/pause", tags=["connections"], responses=documented(403, 404, 409, 413))
 def pause_connection(name: Name, body: ReasonBody, ports: Ports, who: Operator) -> ConnectionView:
     """Stop all calls to a DCIM: attempts stay where they are, no deadline runs, orders are taken and wait."""
     connections.pause(name, by=f"token {who.name}", reason=body.reason, catalogue=ports.catalogue)
     return connection_views.show(name, reads=ports.reads)
 
 
-@router.post("/connections/{name}/resume", tags=["connections"], responses=documented(400, 403, 404, 409, 413))
+@router.post("/connections/{name}/resume", tags=["connections"], responses=documented(403, 404, 409, 413))
 def resume_connection(name: Name, body: ReasonBody, ports: Ports, who: Operator) -> ConnectionView:
     """Go on with a paused DCIM; each attempt takes a fresh look first."""
     connections.resume(name, by=f"token {who.name}", reason=body.reason, catalogue=ports.catalogue, waker=ports.waker)
@@ -84,7 +84,7 @@ def list_packages(ports: Ports, who: Anybody) -> Sequence[PackageView]:
     return package_views.listing(reads=ports.reads)
 
 
-@router.put("/packages/{name}", tags=["packages"], responses=documented(400, 403, 404, 413, 502))
+@router.put("/packages/{name}", tags=["packages"], responses=documented(403, 404, 413, 502))
 def save_package(name: Name, body: PackageBody, ports: Ports, who: Admin) -> PackageView:
     """Save a package, after it was checked against its DCIMs; what was not found is listed."""
     del who

@@ -1,5 +1,6 @@
 """Which error is which HTTP status: one table, and the problem details (RFC 9457) that it is told in."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -107,7 +108,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", detail, errors=troubles)
 
 
-async def _plain(_request: Request, error: Exception) -> JSONResponse:
+async def _plain(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     detail = {
@@ -115,7 +116,20 @@ async def _plain(_request: Request, error: Exception) -> JSONResponse:
         HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take this method; /docs lists all",
     }.get(HTTPStatus(error.status_code), str(error.detail))
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-    return problem(error.status_code, kind, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))  # the router names those of one route only
+    return problem(error.status_code, kind, detail, headers=headers)
+
+
+def _allowed(request: Request) -> Sequence[str]:
+    """Give every method that the path takes."""
+    found: set[str] = set()
+    for path, methods in request.app.openapi()["paths"].items():
+        pattern = re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(path))
+        if re.fullmatch(pattern, request.url.path):
+            found |= {method.upper() for method in methods}
+    return sorted(found)
 
 
 async def _bug(_request: Request, error: Exception) -> JSONResponse:

@@ -17,7 +17,7 @@ from provisioner.views import events, job
 from provisioner.views.events import EventPage
 from provisioner.views.job import JobLine, JobView
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=documented(401, 422, 503))
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=documented(400, 401, 422, 503))
 WAIT_MOST = 60
 
 
@@ -83,7 +83,7 @@ def timeline(job_id: JobNumber, ports: Ports, who: Anybody, after: After = 0, li
     return events.of_job(job_id, reads=ports.reads, panel=who.sees, after=after, limit=limit)
 
 
-@router.post("/{job_id}/retry", responses=documented(400, 403, 404, 409, 413))
+@router.post("/{job_id}/retry", responses=documented(403, 404, 409, 413))
 def retry(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None = None) -> JobView:
     """Run the failed step of a held attempt again, or give a failed or cancelled job a fresh start."""
     del body  # taken for symmetry: a retry needs no reason
@@ -91,7 +91,7 @@ def retry(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None 
     return job.show(job_id, reads=ports.reads, spans=ports.spans)
 
 
-@router.post("/{job_id}/cancel", responses=documented(400, 403, 404, 409, 413))
+@router.post("/{job_id}/cancel", responses=documented(403, 404, 409, 413))
 def cancel(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None = None) -> JobView:
     """Undo what the job did and end it; refused once hand-over has begun. Safe to repeat."""
     operate.cancel(

@@ -19,7 +19,7 @@ from provisioner.views.events import EventPage
 from provisioner.views.job import JobView
 from provisioner.views.service import ServiceView
 
-router = APIRouter(prefix="/v1", tags=["services"], responses=documented(401, 403, 404, 422, 503))
+router = APIRouter(prefix="/v1", tags=["services"], responses=documented(400, 401, 403, 404, 422, 503))
 Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=200, description="The same key, the same answer."),
@@ -35,7 +35,7 @@ class Accepted:
     job: JobView
 
 
-@router.post("/services", status_code=HTTPStatus.ACCEPTED, responses=documented(400, 409, 413))
+@router.post("/services", status_code=HTTPStatus.ACCEPTED, responses=documented(409, 413))
 def place(body: OrderBody, response: Response, ports: Ports, who: Orderer, key: Key = None) -> Accepted:
     """
     Order a server.
@@ -52,7 +52,7 @@ def place(body: OrderBody, response: Response, ports: Ports, who: Orderer, key: 
     )
 
 
-@router.post("/orders/preview", responses=documented(400, 413))
+@router.post("/orders/preview", responses=documented(413))
 def look_ahead(body: OrderBody, ports: Ports, who: Orderer) -> Preview:
     """Check an order and say what it would do now; takes nothing."""
     return preview.preview(body.order(who.panel), services=ports.services, catalogue=ports.catalogue)
