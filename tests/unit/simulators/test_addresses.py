@@ -131,3 +131,14 @@ def test_networks_are_listed_and_made(wire: Wire) -> None:
     assert wire.ok("iplist.edit", plid="101", sok="ok", iptype="lab")["ip"]["$"] == "127.9.0.2"
     assert wire.error("ipdb.edit", sok="ok", range="here", netmask="there") == "value/range"
     assert wire.error("ipdb.edit", elid="77") == "missed/elid"
+
+
+def test_a_panel_may_allow_to_delete_the_main_address(wire: Wire, control: Control) -> None:
+    control.set(main_address_delete="allow")
+    row = wire.rows("iplist", elid="101")[0]["id"]
+    wire.ok("iplist.edit", plid="101", elid=row, sok="ok", domain="s1.example.org")
+
+    wire.ok("iplist.delete", plid="101", elid=row)
+
+    assert wire.row()["ip"] == ""
+    assert wire.row()["hostname"] == "s1.example.org"

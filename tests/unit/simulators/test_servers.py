@@ -445,3 +445,83 @@ def test_durations_do_not_depend_on_the_order_of_calls() -> None:
             return {item["server"]: round(item["due"] - world["now"], 6) for item in world["pending"]}
 
     assert dues(["101", "102", "103"]) == dues(["103", "101", "102"])
+
+
+def test_diagnostics_can_be_ordered_and_cancelled(wire: Wire, control: Control) -> None:
+    wire.ok("server.operations", elid="101", sok="ok", operation="diag")
+    assert "diag_in_progress" in wire.row()
+    assert wire.install()["error"]["$type"] == "locked"
+
+    wire.ok("server.opercancel", elid="101")
+
+    assert "diag_in_progress" not in wire.row()
+    control.advance(100)
+    assert "hwproblem" not in wire.row()
+
+
+def test_a_panel_may_refuse_power_on_disabled_servers(wire: Wire, control: Control) -> None:
+    control.set(disabled_refuses_power=True)
+
+    assert wire.error("server.poweron", elid="102") == "access/disabled"
+    assert wire.error("server.poweron", elid="101") == ""
+
+
+def test_a_failed_creation_leaves_no_server(wire: Wire) -> None:
+    order = {"name": "B1", "mac": "02:00:5E:AA:00:01", "type": "HP-E3-16G", "family": "ipv4", "ip_block": "golden"}
+
+    assert wire.error("server.edit", sok="ok", **order) == "value/iptype"
+    assert len(wire.rows("server")) == 4
+
+
+def test_the_form_of_a_new_server_is_blank(wire: Wire) -> None:
+    assert wire.form("server.edit")["owner"] == "no_owner"
+
+
+def test_marks_are_set_by_the_form(wire: Wire) -> None:
+    wire.edit(hwproblem="on", forcelock="on")
+    assert {"hwproblem", "blocked"} <= set(wire.row())
+
+    wire.edit(hwproblem="off")
+
+    assert "hwproblem" not in wire.row()
+    assert "blocked" in wire.row()
+
+
+def test_a_windows_install_takes_longer(wire: Wire, control: Control) -> None:
+    wire.ok("server.enable", elid="102")
+    wire.row()
+    wire.install("102", WINDOWS)
+    wire.row()
+    control.advance(10)
+    assert "install_in_progress" in wire.row("102")
+
+    control.advance(10)
+
+    assert control.server("102")["template"] == WINDOWS
+
+
+def test_an_install_without_power_control_hangs(wire: Wire, control: Control) -> None:
+    control.add_fault("power_unknown", server="101")
+    wire.ok("server.enable", elid="101")
+    wire.install()
+
+    control.advance(100_000)
+
+    assert "install_in_progress" in wire.row()
+
+
+def test_an_install_without_an_address_is_refused(wire: Wire, control: Control) -> None:
+    bare = control.add_server(type="HP-E3-16G", ip=None)["id"]
+
+    assert wire.install(bare)["error"]["$object"] == "ipaddr"
+
+
+def test_drawn_durations_shrink_with_the_speed() -> None:
+    def rest(speed: float) -> float:
+        with Simulator(servers=1, speed=speed) as simulator, Wire(simulator) as client:
+            simulator.control.freeze()
+            client.ok("server.poweron", elid="101")
+            world = simulator.control.world()
+            return float(world["pending"][0]["due"] - world["now"])
+
+    assert rest(100) == pytest.approx(rest(1) / 100)

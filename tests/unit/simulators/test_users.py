@@ -177,3 +177,11 @@ def test_revoked_credentials_fail_until_they_are_restored(wire: Wire, control: C
 
 def test_an_unknown_function_is_missed(wire: Wire) -> None:
     assert wire.error("server.dance") == "missed/func"
+
+
+def test_a_user_is_renamed_unless_the_name_is_taken(wire: Wire, ivanov: str) -> None:
+    wire.ok("user.edit", elid=ivanov, sok="ok", name="sidorov", level="16")
+
+    assert [row["name"] for row in wire.rows("user", p_col="id")][-1] == "sidorov"
+    assert wire.error("user.edit", elid=ivanov, sok="ok", name="root") == "exists/user"
+    assert wire.form("user.edit")["level"] == "lvUser"
