@@ -82,6 +82,8 @@ def build(settings: Settings, *, worker: bool = False) -> App:
     if not settings.database_url:
         raise BadConfig("PROVISIONER_DATABASE_URL is not set; example: postgresql://provisioner@127.0.0.1/provisioner")
     spans = settings.engine_spans()
+    policies = recipes.policies(settings.policies, scale=settings.step_scale)
+    recipes.check_patience(policies, spans)
     database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool)
     vault = _vault(settings)
     celery = celery_app(settings.broker_url, spans)
@@ -90,7 +92,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
     return App(
         settings=settings,
         spans=spans,
-        policies=recipes.policies(settings.policies, scale=settings.step_scale),
+        policies=policies,
         database=database,
         engine=EngineStore(database, spans),
         reconciler=ReconcilerStore(database, spans),

@@ -57,6 +57,9 @@ SPANS = {
 #: Every span of the steps' policies (settle, back-off, deadline) is multiplied by this.
 STEP_SCALE = 0.02
 
+#: An install must outlast the lease of a worker that died right before it was sent.
+POLICIES = {"install_os": {"settle": 5.0}}
+
 #: How long things take in the simulated data centre, in seconds.
 DURATIONS = {
     "power": 0.2,
@@ -193,6 +196,8 @@ class Supervisor:
             "PROVISIONER_SECRET_KEY_FILE": str(self._state.path / "secret.key"),
             "PROVISIONER_SPANS": json.dumps(SPANS),
             "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
+            "PROVISIONER_POLICIES": json.dumps(POLICIES),
+            "FLOWER_UNAUTHENTICATED_API": "true",  # loopback, and nothing in it is real
         }
 
     def write_environment(self) -> Path:
@@ -209,6 +214,7 @@ class Supervisor:
             secret_key_file=self._state.path / "secret.key",
             spans=SPANS,
             step_scale=STEP_SCALE,
+            policies=POLICIES,
         )
 
     def _start(self) -> None:

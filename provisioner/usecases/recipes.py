@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
+from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.errors import BadConfig
 from provisioner.ports import Wakeup
@@ -52,6 +53,24 @@ def policies(overrides: Mapping[str, Mapping[str, float]], *, scale: float) -> M
         return recipes.policies(overrides, scale=scale)
     except (KeyError, TypeError, ValueError) as error:
         raise BadConfig(f"PROVISIONER_POLICIES: no such step or field, or not a number: {error}") from None
+
+
+def check_patience(found: Mapping[str, Policy], spans: Spans) -> None:
+    """
+    Refuse spans with which a worker that dies right before an install could not be told from one right after.
+
+    While its lease runs nobody reads the list for it, and then three whole lists must fit into the settle time.
+
+    Raises:
+        BadConfig: the settle time of `install_os` is too short for the lease.
+    """
+    least = spans.lease + 3 * spans.observe_short + spans.reconcile
+    settle = found[recipes.InstallOs.name].settle.total_seconds()
+    if settle <= least:
+        raise BadConfig(
+            f"PROVISIONER_POLICIES: the settle time of install_os is {settle:g} s; with this lease and these "
+            f"observation spans it must be longer than {least:g} s"
+        )
 
 
 def open_recipe(found: Mapping[str, Policy]) -> Sequence[tuple[str, timedelta]]:
