@@ -101,7 +101,7 @@ class Verb(StrEnum):
 
     RETRY = "retry"  #: the failed step again
     RETRY_FROM = "retry_from"  #: again from an earlier step
-    SKIP = "skip"  #: pass the failed step
+    SKIP = "skip"  #: pass the step at which it is held
     SWAP = "swap"  #: give up this server, take the next candidate
     CANCEL = "cancel"  #: undo and end
 
@@ -124,7 +124,7 @@ class Result(StrEnum):
     SUCCEEDED = "succeeded"
     RELEASED = "released"  #: undone, the server is free again
     QUARANTINED = "quarantined"  #: undone as far as possible, the server is out of sale
-    INCOMPLETE = "incomplete"  #: the undo did not end; the claim is quarantined and a job goes on with it
+    INCOMPLETE = "incomplete"  #: the undo did not end; the claim is quarantined, a job goes on unless it was cancelled
     LOST = "lost"  #: the server is somebody else's; nothing was touched
     PASSED_OVER = "passed_over"  #: never ours; the candidate is tried again later
 

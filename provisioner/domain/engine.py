@@ -43,6 +43,7 @@ BLAMED_ON_SERVER = frozenset({FailureClass.SERVER, FailureClass.UNKNOWN})  #: en
 NOT_OURS = frozenset({FailureClass.LOST, FailureClass.DRIFT})  #: touch nothing more
 PUT_OFF_MAX = timedelta(hours=6)  #: longest distance between two tries of a release
 PUT_OFF_LIMIT = 10  #: tries of a release before a person is asked
+KEPT_OUT = {Result.QUARANTINED: EventKind.QUARANTINED, Result.INCOMPLETE: EventKind.RELEASE_INCOMPLETE}
 
 
 class IllegalFact(AssertionError):
@@ -199,6 +200,9 @@ class _Around:
     def policy(self) -> Policy:
         return self.policies[self.row.name]
 
+    def undo(self, row: StepRow) -> str | None:
+        return self.policies[row.name].undo
+
     def others(self, test: Callable[[StepRow], bool]) -> tuple[StepRow, ...]:
         return tuple(row for row in self.steps if row.pos != self.row.pos and test(row))
 
@@ -237,9 +241,9 @@ def _looked(around: _Around, outcome: Look, reading_at: datetime | None) -> Deci
             state = StepState.PENDING if pending else StepState.ACTING
             waiting = _remember(replace(row, state=state, outcome=reason), seen)
             return _park(around, waiting, until, listed=listed, soon=soon, reading_at=reading_at)
-        case Unknown(reason, seen, listed):
+        case Unknown(reason, seen, listed, until):
             waiting = _remember(replace(row, outcome=reason), seen)
-            return _park(around, waiting, listed=listed, reading_at=reading_at)
+            return _park(around, waiting, until, listed=listed, reading_at=reading_at)
         case _:
             assert_never(outcome)
 
@@ -422,18 +426,16 @@ def _end(
     data: dict[str, Any] = {"result": result, "class": ended.reason_class}
     if result is Result.LOST:
         data["left"] = _left(around)
-    said = Event(EventKind.ATTEMPT_ENDED, f"attempt ended: {result}", data)
-    return Decision(ended, rows, Then.END, result=result, records=records, events=(*events, said))
+    said = [Event(EventKind.ATTEMPT_ENDED, f"attempt ended: {result}", data)]
+    if kind := KEPT_OUT.get(result):
+        said.append(Event(kind, f"the server is kept out of sale: {ended.reason}", {"reason": ended.reason}))
+    return Decision(ended, rows, Then.END, result=result, records=records, events=(*events, *said))
 
 
 def _left(around: _Around) -> list[str]:
-    """Name the steps whose effect stays on a server that is not ours any more."""
+    """Name the steps that acted and whose undo did not end: what they did may stay on the server."""
     undone = {row.undoes for row in around.steps if row.direction is Direction.BACK and row.state is StepState.DONE}
-    return [
-        row.name
-        for row in around.steps
-        if row.acted_at and row.direction is Direction.FORWARD and row.pos not in undone
-    ]
+    return [row.name for row in around.steps if row.acted_at and around.undo(row) and row.pos not in undone]
 
 
 # --- failure ------------------------------------------------------------------------------------------------------
@@ -533,7 +535,7 @@ def _compensate(
             memo={"undone": _undone(row, around.policies[row.name])},
         )
         for row in sorted(steps, key=lambda row: row.pos, reverse=True)
-        if row.acted_at is not None and (undo := around.policies[row.name].undo)
+        if row.acted_at is not None and (undo := around.undo(row))
     ]
     closing = StepRow(
         pos=0,
@@ -594,6 +596,10 @@ def _obey(around: _Around, command: Command) -> Decision:
         case Verb.CANCEL if around.attempt.direction is Direction.BACK:
             attempt = replace(around.attempt, given_up=Verb.CANCEL, state=AttemptState.RUNNING)
             return Decision(attempt, (row,), Then.LOOK)
+        case Verb.CANCEL if around.attempt.kind is JobKind.RELEASE:  # it undoes already, and has no undo of its own
+            reason = f"cancelled by {command.by}"
+            attempt = replace(around.attempt, given_up=Verb.CANCEL, reason=reason)
+            return _end(around, (_give_up(around, reason),), Result.INCOMPLETE, attempt=attempt)
         case Verb.CANCEL:
             reason = f"cancelled by {command.by}"
             return _compensate(around, _give_up(around, reason), None, reason, given_up=Verb.CANCEL, final=RELEASE)
@@ -645,7 +651,7 @@ def _again(around: _Around, start: int, *, anew: bool) -> Decision:
         elif row.state is StepState.FAILED or row.pos < around.row.pos:
             rows.append(_fresh(row, anew=anew))
         else:
-            rows.append(row)  # poisoned: it stands where it stood
+            rows.append(replace(row, tries=0, refusals=0))  # poisoned: it stands where it stood
     rows[0] = _arrive(rows[0], around)
     attempt = replace(
         around.attempt,

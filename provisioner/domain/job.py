@@ -32,7 +32,8 @@ def conclude(
     if attempt.kind is JobKind.RELEASE:
         gone = result in (Result.LOST, Result.RELEASED)
         claim = ClaimState.ENDED if gone else ClaimState.QUARANTINED
-        return Conclusion(JobState.SUCCEEDED, claim, attempt.reason)
+        job = JobState.CANCELLED if attempt.given_up is Verb.CANCEL else JobState.SUCCEEDED
+        return Conclusion(job, claim, attempt.reason)
     if result is Result.SUCCEEDED:
         return Conclusion(JobState.SUCCEEDED, ClaimState.HANDED)
     kept = result in (Result.QUARANTINED, Result.INCOMPLETE)

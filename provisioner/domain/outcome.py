@@ -94,7 +94,8 @@ class Unknown:
 
     reason: str
     seen: Memo = field(default_factory=dict)
-    listed: bool = False
+    listed: bool = False  #: the answer may come from a list reading
+    until: datetime | None = None  #: look again then, though nothing changes
 
 
 @dataclass(frozen=True, slots=True)

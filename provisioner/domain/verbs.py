@@ -12,7 +12,7 @@ UNSKIPPABLE = frozenset({CLAIM, HAND_OVER})
 GOING_BACK = "the attempt already undoes itself; wait for its end"
 HANDED = "hand-over has begun: the server is the customer's, close the service instead"
 NOT_HELD = "the attempt is not held; it goes on by itself"
-OTHER_KIND = "only an open can be swapped or undone to a free server; this is another kind of job"
+OTHER_KIND = "only an open can be swapped to another server; this is another kind of job"
 
 
 def hand_over_begun(steps: Sequence[StepRow]) -> bool:
@@ -25,9 +25,9 @@ def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], polici
     if attempt.direction is Direction.BACK:
         poisoned = command.verb is Verb.RETRY and attempt.state is AttemptState.HELD
         return "" if command.verb is Verb.CANCEL or poisoned else GOING_BACK
+    if command.verb is Verb.SWAP and attempt.kind is not JobKind.OPEN:
+        return OTHER_KIND
     if command.verb in (Verb.CANCEL, Verb.SWAP):
-        if attempt.kind is not JobKind.OPEN:
-            return OTHER_KIND
         return HANDED if hand_over_begun(steps) else ""
     if attempt.state is not AttemptState.HELD:
         return NOT_HELD
@@ -42,10 +42,8 @@ def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], polici
 
 
 def _skip_refusal(command: Command, row: StepRow, policies: Mapping[str, Policy]) -> str:
-    if row.state is not StepState.FAILED:
-        return f"step {row.name} has not failed; only a failed step can be skipped"
     if command.step not in ("", row.name):
-        return f"the failed step is {row.name}, not {command.step}"
+        return f"the attempt is held at {row.name}, not at {command.step}"
     if row.name in UNSKIPPABLE or not policies[row.name].skippable:
         return f"step {row.name} can't be skipped"
     if not command.reason:

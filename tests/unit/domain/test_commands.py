@@ -10,7 +10,7 @@ from provisioner.domain.attempt import Attempt, Command, Result, StepRow, Verb
 from provisioner.domain.engine import Commanded, Decision, IllegalFact, Looked, Poisoned, Then, decide
 from provisioner.domain.events import EventKind
 from provisioner.domain.outcome import Done
-from provisioner.domain.states import AttemptState, Direction, StepState
+from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
 from provisioner.errors import FailureClass
 from provisioner.steps import recipes
 from tests.builders import (
@@ -259,7 +259,7 @@ def test_a_verb_that_is_refused_leaves_a_held_attempt_held() -> None:
 
 def test_a_verb_that_is_refused_does_not_wake_a_poisoned_attempt() -> None:
     row = acted(a_step_row("power_on"))
-    decision = told(held(row), a_recipe(row), a_command(Verb.SKIP))
+    decision = told(held(row), a_recipe(row), a_command(Verb.SKIP, reason=""))
 
     assert decision.attempt.state is AttemptState.HELD
     assert decision.then is Then.HOLD
@@ -292,6 +292,32 @@ def test_a_poisoned_step_goes_on_where_it_stood_when_retried(state: StepState) -
 
     assert (again.state, again.memo, again.acted_at) == (state, row.memo, row.acted_at)
     assert (decision.then, decision.attempt.deliveries) == (Then.LOOK, 0)
+
+
+def test_a_poisoned_step_has_all_its_tries_again_when_retried() -> None:
+    row = acted(a_step_row("install_os"), StepState.UNSURE, tries=3, refusals=2)
+    again = by_name(told(held(row), a_recipe(row), a_command(Verb.RETRY)))["install_os"]
+
+    assert (again.tries, again.refusals) == (0, 0)
+
+
+def test_a_poisoned_step_can_be_skipped() -> None:
+    row = acted(a_step_row("power_on"), StepState.UNSURE)
+    decision = told(held(row), a_recipe(row), a_command(Verb.SKIP))
+
+    assert by_name(decision)["power_on"].state is StepState.SKIPPED
+    assert (decision.then, decision.attempt.state) == (Then.PROCEED, AttemptState.RUNNING)
+
+
+@pytest.mark.parametrize("state", [StepState.PENDING, StepState.ACTING, StepState.UNSURE])
+def test_a_release_that_is_cancelled_ends_where_it_stands_and_is_called_incomplete(state: StepState) -> None:
+    row = acted(a_step_row("close_ports", pos=0), state)
+    attempt = an_attempt(kind=JobKind.RELEASE, pos=0)
+    decision = told(attempt, (row, a_step_row("quarantine", pos=1)), a_command(Verb.CANCEL))
+
+    assert (decision.then, decision.result) == (Then.END, Result.INCOMPLETE)
+    assert decision.attempt.given_up is Verb.CANCEL
+    assert EventKind.RELEASE_INCOMPLETE in kinds(decision)
 
 
 def test_a_poisoned_undo_can_be_retried() -> None:

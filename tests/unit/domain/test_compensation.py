@@ -367,6 +367,28 @@ def test_a_whole_undo_ends_as_its_last_step_says(last: str, result: Result) -> N
     assert (decision.attempt.state, decision.result) == (AttemptState.ENDED, result)
 
 
+@pytest.mark.parametrize("last", ["release", "quarantine"])
+def test_a_server_that_is_kept_out_of_sale_leaves_a_line_with_the_reason(last: str) -> None:
+    steps = going_back(an_undo_row(last, undoes=1, pos=9))
+    attempt = an_attempt(pos=9, direction=Direction.BACK, reason="the install failed")
+    done = decide(attempt, steps, Looked(Done("seen"), at(60), at(60)), POLICIES)
+    stuck = decide(attempt, steps, Looked(Failed(FailureClass.SERVER, "stuck"), at(60), at(60)), POLICIES)
+    lines = {event.kind: event.data for event in (*done.events, *stuck.events)}
+
+    assert (EventKind.QUARANTINED in lines) is (last == "quarantine")
+    assert lines.get(EventKind.QUARANTINED, {"reason": attempt.reason}) == {"reason": attempt.reason}
+    assert lines[EventKind.RELEASE_INCOMPLETE] == {"reason": attempt.reason}
+
+
+def test_a_server_that_is_lost_leaves_a_line_with_what_of_ours_stays_on_it() -> None:
+    row = a_step_row("power_on")
+    lost = Looked(Failed(FailureClass.LOST, "another owner"), at(60), at(60))
+    decision = decide(an_attempt(pos=row.pos), a_recipe(row, unacted=["address"]), lost, POLICIES)
+    ended = next(event for event in decision.events if event.kind is EventKind.ATTEMPT_ENDED)
+
+    assert ended.data["left"] == ["domain", "switch_port"]
+
+
 @pytest.mark.parametrize("hold", [True, False])
 def test_a_package_that_holds_does_not_hold_an_undo(hold: bool) -> None:  # noqa: FBT001 - a case
     steps = going_back(an_undo_row("close_ports", undoes=4, pos=9), an_undo_row("quarantine", undoes=1, pos=10))

@@ -164,7 +164,7 @@ hand_over, not begun | given up; undo: release
 hand_over, begun     | <refused verb>
 undo                 | stays; look
 last undo            | stays; look
-release job          | <refused verb>
+release job          | given up; end incomplete
 """
 
 SWAP = """

@@ -170,3 +170,11 @@ def test_a_release_that_went_on_by_itself_ends_the_claim_unless_the_server_is_st
 
     assert (conclusion.job, conclusion.claim) == (JobState.SUCCEEDED, claim)
     assert conclusion.service is None
+
+
+def test_a_release_that_is_cancelled_leaves_the_server_in_quarantine_and_begins_no_other() -> None:
+    attempt = an_attempt(kind=JobKind.RELEASE, given_up=Verb.CANCEL)
+    conclusion = conclude(Result.INCOMPLETE, attempt, cancel_requested=True, counted=0, attempts_max=3)
+
+    assert (conclusion.job, conclusion.claim) == (JobState.CANCELLED, ClaimState.QUARANTINED)
+    assert not conclusion.release_job
