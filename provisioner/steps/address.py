@@ -4,43 +4,51 @@ from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
-from provisioner.domain.outcome import Acted, AddressesRead, Done, Failed, Look, More, NotBegun
+from provisioner.domain.outcome import Acted, AddressesRead, Done, Failed, Look
 from provisioner.domain.server import FREE_MARKER, AddressRow, Family, RowRef, ServerReading
+from provisioner.domain.service import Package
 from provisioner.errors import FailureClass, NoSuchObject
-from provisioner.steps.base import StepContext, not_ours, unsettled
+from provisioner.steps.base import StepContext, next_act, not_ours, unsettled
+
+
+def promised(package: Package) -> tuple[tuple[Family, int], ...]:
+    """Give how many addresses of each family must be there when the install begins; empty where none must."""
+    if not package.address_before_install:
+        return ()
+    return ((Family.IPV4, package.ipv4), (Family.IPV6, package.ipv6))
 
 
 class DropAddresses:
-    """Undo of `AssignAddress`: delete every row that was not there before it first acted."""
+    """
+    Undo of `AssignAddress`: delete every row that was not there before it first acted.
+
+    The main address is never deleted in the DCIM: one that came with us stays, and is marked as a free server's.
+    """
 
     name = "drop_addresses"
     policy = Policy(settle=timedelta(seconds=15))
 
     def check(self, ctx: StepContext) -> Look:
-        """Read the rows; name the next one that is not of the server's own."""
+        """Read the rows; name the next act on one that is not of the server's own."""
         reading = ctx.read()
         if lost := not_ours(ctx, reading):
             return lost
-        own = set(ctx.row.undone.get("first", {}).get("rows", ()))
-        foreign = [row for row in reading.addresses if row.ref not in own]
-        extra = [row for row in foreign if not row.main]  # the DCIM never deletes the main address
-        named = [row for row in foreign if row.main and not same_name(row.domain, FREE_MARKER)]
-        if not extra and named:
-            memo = {"free": named[0].ref}
-            return More(memo, "the main address stays") if ctx.row.before.get("row") else NotBegun(memo)
-        if not extra:
+        due = self._due(ctx, reading)
+        if not due:
             return unsettled(ctx) or Done("no address beyond the server's own")
-        memo = {"row": extra[0].ref}
-        if ctx.row.acted_at is not None and ctx.row.before.get("row") not in {row.ref for row in extra}:
-            return More(memo, f"{len(extra)} addresses to go")
-        return NotBegun(memo)
+        proven = dict(ctx.row.before) not in due
+        return next_act(ctx, due[0], f"{len(due)} addresses to go", proven=proven)
+
+    def _due(self, ctx: StepContext, reading: ServerReading) -> list[dict[str, RowRef]]:
+        """Give all acts that are due: rows to delete, then a main row to name."""
+        own = set(ctx.row.undone.get("first", {}).get("rows", ()))
+        ours = [row for row in reading.addresses if row.ref not in own]
+        named = [row for row in ours if row.main and not same_name(row.domain, FREE_MARKER)]
+        return [*({"row": row.ref} for row in ours if not row.main), *({"name": row.ref} for row in named)]
 
     def do(self, ctx: StepContext) -> Acted:
-        """Delete the remembered row; one that is gone already counts. A main row is marked as free instead."""
-        if "free" in ctx.row.before:
-            ctx.driver.set_domain(ctx.server, RowRef(ctx.row.before["free"]), FREE_MARKER)
-            return Acted()
-        return _delete(ctx)
+        """Carry out the one act that the memo names."""
+        return _name(ctx, FREE_MARKER) if "name" in ctx.row.before else _delete(ctx)
 
 
 class AssignAddress:
@@ -58,6 +66,8 @@ class AssignAddress:
         reading = ctx.read()
         if lost := not_ours(ctx, reading):
             return lost
+        if not promised(ctx.package):
+            return Done("the package asks for no address before the install")
         rows = [row.ref for row in reading.addresses]
         added = [row for row in reading.addresses if row.ref not in ctx.row.before.get("rows", rows)]
         if conflict := self._conflict(ctx, added):
@@ -66,9 +76,9 @@ class AssignAddress:
         if memo is None:
             return Done(f"{len(rows)} addresses, as promised", (AddressesRead(reading.addresses),))
         memo["rows"] = rows
-        if ctx.row.acted_at is not None and _took_effect(ctx, reading):
-            return More(memo, f"{len(rows)} addresses so far", (AddressesRead(reading.addresses),))
-        return NotBegun(memo)
+        read = (AddressesRead(reading.addresses),)
+        proven = _took_effect(ctx, reading)
+        return next_act(ctx, memo, f"{len(rows)} addresses so far", proven=proven, records=read)
 
     def _next(self, ctx: StepContext, reading: ServerReading) -> dict[str, object] | None:
         """Give the next act: a row to name, one to drop, or a family to add; None when all is as promised."""
@@ -76,7 +86,7 @@ class AssignAddress:
         for row in reading.addresses:
             if row.ref not in own and not same_name(row.domain, ctx.order.hostname):
                 return {"name": row.ref}
-        for family, wanted in ((Family.IPV4, ctx.package.ipv4), (Family.IPV6, ctx.package.ipv6)):
+        for family, wanted in promised(ctx.package):
             have = [row for row in reading.addresses if row.family is family]
             surplus = [row for row in have if row.ref not in own and not row.main]
             if len(have) < wanted:
@@ -99,8 +109,7 @@ class AssignAddress:
         """Carry out the one act that the memo names."""
         before = ctx.row.before
         if "name" in before:
-            ctx.driver.set_domain(ctx.server, RowRef(before["name"]), ctx.order.hostname)
-            return Acted()
+            return _name(ctx, ctx.order.hostname)
         if "row" in before:
             return _delete(ctx)
         row = ctx.driver.add_address(ctx.server, Family(before["add"]), ctx.order.hostname)
@@ -119,7 +128,14 @@ def _took_effect(ctx: StepContext, reading: ServerReading) -> bool:
     return bool(refs - set(before.get("rows", ())))
 
 
+def _name(ctx: StepContext, domain: str) -> Acted:
+    """Give the remembered row its domain."""
+    ctx.driver.set_domain(ctx.server, RowRef(ctx.row.before["name"]), domain)
+    return Acted()
+
+
 def _delete(ctx: StepContext) -> Acted:
+    """Delete the remembered row; one that is gone already counts."""
     try:
         ctx.driver.delete_address(ctx.server, RowRef(ctx.row.before["row"]))
     except NoSuchObject:

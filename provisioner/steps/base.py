@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from provisioner.domain.attempt import Policy, StepRow
-from provisioner.domain.outcome import Acted, Failed, Look, Wait
+from provisioner.domain.outcome import Acted, Failed, Look, Memo, More, NotBegun, Record, Wait
 from provisioner.domain.server import ServerReading, ServerRef, ServerView, UserRef
 from provisioner.domain.service import AccountBook, Claim, Order, Package
 from provisioner.errors import FailureClass, Unusable
@@ -107,6 +107,19 @@ def not_ours(ctx: StepContext, reading: ServerReading) -> Failed | None:
         return None
     seen = "nobody" if reading.owner is None else f"user {reading.owner}"
     return Failed(FailureClass.LOST, f"the server is no longer ours: its owner is {seen}, or our note is gone")
+
+
+def next_act(
+    ctx: StepContext, memo: Memo, evidence: str, *, proven: bool, records: tuple[Record, ...] = ()
+) -> More | NotBegun:
+    """
+    Give the next act of a step of several acts: `More` where the last one is *proven*, else `NotBegun`.
+
+    A row whose only act was refused keeps that act's memo, yet never acted: what it sees is somebody else's deed.
+    """
+    if proven and ctx.row.acted_at is not None:
+        return More(memo, evidence, records)
+    return NotBegun(memo)
 
 
 def unsettled(ctx: StepContext) -> Wait | None:

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
-from provisioner.domain.outcome import Acted, Done, Look, More, NotBegun
+from provisioner.domain.outcome import Acted, Done, Look
 from provisioner.domain.server import FREE_MARKER, RowRef
-from provisioner.steps.base import StepContext, not_ours, unsettled
+from provisioner.steps.base import StepContext, next_act, not_ours, unsettled
 
 
 class _Domain:
@@ -28,10 +28,8 @@ class _Domain:
         if not wrong:
             return unsettled(ctx) or Done(f"{len(reading.addresses)} address rows carry {target}")
         memo = {"row": wrong[0].ref, "domain": target}
-        acted_on = ctx.row.before.get("row")
-        if ctx.row.acted_at is not None and acted_on not in {row.ref for row in wrong}:
-            return More(memo, f"{len(wrong)} rows to go")
-        return NotBegun(memo)
+        proven = ctx.row.before.get("row") not in {row.ref for row in wrong}
+        return next_act(ctx, memo, f"{len(wrong)} rows to go", proven=proven)
 
     def do(self, ctx: StepContext) -> Acted:
         """Set the domain of the remembered row."""

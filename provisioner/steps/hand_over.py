@@ -5,8 +5,8 @@ from datetime import timedelta
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
 from provisioner.domain.outcome import Acted, Done, Failed, HandedOver, Look, NotBegun
-from provisioner.domain.server import Family
 from provisioner.errors import FailureClass
+from provisioner.steps.address import promised
 from provisioner.steps.base import StepContext, not_ours
 
 
@@ -33,7 +33,7 @@ class HandOver:
             return Failed(FailureClass.SERVER, "the server was disabled again before it was handed over")
         if any(not same_name(row.domain, ctx.order.hostname) for row in reading.addresses):
             return Failed(FailureClass.SERVER, "an address lost its domain before the server was handed over")
-        for family, wanted in ((Family.IPV4, ctx.package.ipv4), (Family.IPV6, ctx.package.ipv6)):
+        for family, wanted in promised(ctx.package):
             if sum(row.family is family for row in reading.addresses) < wanted:
                 return Failed(FailureClass.SERVER, f"an {family} address is gone before the server was handed over")
         return NotBegun({"notes": reading.notes})

@@ -2,26 +2,34 @@
 
 from datetime import datetime
 
-from provisioner.domain.outcome import Failed, Wait
+from provisioner.domain.outcome import Failed, Unknown, Wait
 from provisioner.domain.states import StepState
 from provisioner.errors import FailureClass
 from provisioner.steps.base import StepContext
 
 
-def stale(ctx: StepContext) -> Wait | Failed | None:
+def stale(ctx: StepContext) -> Wait | Unknown | Failed | None:
     """
     Give a wait while the last list is too old to be judged by; None when it may be used.
 
     A memo is taken only from a list whose call began after the attempt came to the step; an act is judged only
     by one that began after it. A server that a whole list lacks is not ours any more.
     """
-    view, row = ctx.listed(), ctx.row
-    since = row.arrived_at if row.state is StepState.PENDING else row.begun_at
-    if since is not None and view.observed_from < since:
-        return Wait("the next list reading is awaited", until=ctx.clock.now() + ctx.policy.backoff, listed=True)
-    if view.gone_from is not None:
+    if _too_old(ctx):
+        reason, until = "the next list reading is awaited", ctx.clock.now() + ctx.policy.backoff
+        if ctx.row.state is StepState.UNSURE:  # a wait would say that the act was seen under way
+            return Unknown(reason, until=until, listed=True)
+        return Wait(reason, until=until, listed=True)
+    if ctx.listed().gone_from is not None:
         return Failed(FailureClass.LOST, "the DCIM's list does not hold the server any more")
     return None
+
+
+def _too_old(ctx: StepContext) -> bool:
+    """Say whether no list was read yet that began after the arrival, or after the act."""
+    row = ctx.row
+    since = row.arrived_at if row.state is StepState.PENDING else row.begun_at
+    return ctx.view is None or (since is not None and ctx.listed().observed_from < since)
 
 
 def rose_since(ctx: StepContext, flag: str, since: datetime | None = None) -> bool:

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
-from provisioner.domain.outcome import Acted, Done, Look, More, NotBegun, Wait
-from provisioner.steps.base import StepContext, not_ours, unsettled, with_line
+from provisioner.domain.outcome import Acted, Done, Look, NotBegun, Wait
+from provisioner.steps.base import StepContext, next_act, not_ours, unsettled, with_line
 
 REASON_LENGTH = 300  #: of the reason in the notes, in characters
 
@@ -29,8 +29,8 @@ class Quarantine:
         if not noted:
             return NotBegun({"act": "note", "notes": reading.notes, "line": line})
         if not reading.disabled:
-            memo = {"act": "disable"}
-            return More(memo, "the reason is in the notes") if ctx.row.before.get("act") == "note" else NotBegun(memo)
+            proven = ctx.row.before.get("act") == "note"
+            return next_act(ctx, {"act": "disable"}, "the reason is in the notes", proven=proven)
         if any(link.busy for link in reading.links):
             return Wait("disabled; a link has not settled")
         return unsettled(ctx) or Done("ours, reason in the notes, disabled")

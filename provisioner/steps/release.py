@@ -21,7 +21,8 @@ class Release:
             return NotBegun({"notes": reading.notes})
         if reading.owner is None and ctx.claim.note_token not in reading.notes:
             return unsettled(ctx) or Done("no owner, our note is gone")
-        return unsettled(ctx) or Done(f"owned by user {reading.owner}, not by us: nothing was touched")
+        whose = "our administrator, yet our note is gone" if reading.owner == ctx.admin else f"user {reading.owner}"
+        return unsettled(ctx) or Done(f"its owner is {whose}: nothing was touched")
 
     def do(self, ctx: StepContext) -> Acted:
         """Clear owner and token."""

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
-from provisioner.domain.outcome import Acted, Done, Look, More, NotBegun, Unknown, Wait
+from provisioner.domain.outcome import Acted, Done, Look, Unknown, Wait
 from provisioner.domain.server import LinkRef, ServerReading
 from provisioner.domain.states import StepState
-from provisioner.steps.base import StepContext, not_ours, unsettled
+from provisioner.steps.base import StepContext, next_act, not_ours, unsettled
 
 ENABLE, DISABLE = "enable", "disable"
 
@@ -42,20 +42,20 @@ class _Ports:
             asked.append(before["next"])
         due = [act for act in self.acts(ctx, reading) if act not in asked]
         if not due:
-            return unsettled(ctx) or Done(self._evidence(asked))
+            return unsettled(ctx) or Done(self._evidence(asked, reading))
         memo = {"next": due[0], "asked": asked, "disabled": reading.disabled}
-        if (proven or self._seen(before.get("next"), reading)) and due[0] != before["next"]:
-            return More(memo, f"{before['next']}: asked and settled")
-        return NotBegun(memo)
+        last = before.get("next")
+        proven = due[0] != last and (proven or self._seen(last, reading))
+        return next_act(ctx, memo, f"{last}: asked and settled", proven=proven)
 
     def _seen(self, act: str | None, reading: ServerReading) -> bool:
         """Say whether *act* shows in the reading, whatever became of its answer."""
         return (act == ENABLE and not reading.disabled) or (act == DISABLE and reading.disabled)
 
-    def _evidence(self, asked: list[str]) -> str:
-        if not asked:
-            return "no switch port is connected"
-        return f"ports {', '.join(asked)} switched {'on' if self.on else 'off'}: asked and settled"
+    def _evidence(self, asked: list[str], reading: ServerReading) -> str:
+        if asked:
+            return f"ports {', '.join(asked)} switched {'on' if self.on else 'off'}: asked and settled"
+        return "disabled: the DCIM switches no port of it" if reading.disabled else "no switch port is connected"
 
     def do(self, ctx: StepContext) -> Acted:
         """Carry out the one act that the memo names."""
@@ -77,9 +77,13 @@ class ClosePorts(_Ports):
     policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10))
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
-        """Links first, so that the old system never answers on an open port of a disabled server."""
+        """
+        Give the links first, while the DCIM still switches them: to disable a server may leave its ports on.
+
+        One that is disabled already is left so: to enable it, only to close its ports, would open it.
+        """
         if reading.disabled:
-            return []  # the DCIM refuses to switch them; they are off
+            return []
         was_disabled = ctx.row.undone.get("first", {}).get("disabled", False)
         last = [DISABLE] if was_disabled else []
         return [*(link.ref for link in reading.switch_links), *last]

@@ -101,6 +101,19 @@ def test_a_server_that_had_more_than_promised_keeps_its_own() -> None:
     assert isinstance(outcome, Done)
 
 
+@pytest.mark.parametrize("addresses", [(), (MAIN,), (MAIN, SECOND, THIRD)])
+def test_a_package_that_asks_for_no_address_before_the_install_gets_none(addresses: tuple[AddressRow, ...]) -> None:
+    assert isinstance(look(*addresses, ipv4=2, ipv6=1, address_before_install=False), Done)
+
+
+def test_a_package_that_asks_for_no_address_is_still_stopped_on_a_server_that_is_not_ours() -> None:
+    package = a_package(address_before_install=False)
+    outcome = STEP.check(a_context(STEP, driver=HandDriver(a_reading(owner=STRANGER)), package=package))
+
+    assert isinstance(outcome, Failed)
+    assert outcome.failure_class is FailureClass.LOST
+
+
 # --- replies that were lost ---------------------------------------------------------------------------------------
 
 
@@ -232,3 +245,25 @@ def test_the_undo_does_not_call_a_server_free_whose_first_row_is_ours() -> None:
     outcome = undo(replace(SECOND, main=True), first=[])
 
     assert not isinstance(outcome, Done)
+
+
+def test_the_undo_marks_a_main_row_that_is_ours_as_a_free_servers_last_of_all() -> None:
+    # the DCIM never deletes a main address
+    main = replace(SECOND, main=True)
+    first = undo(main, THIRD, first=[])
+    row = remembering(acted(an_undo_row("drop_addresses", undoes=3)), {"row": "903"})
+    then = undo(main, first=[], row=row)
+    assert isinstance(first, NotBegun)
+    assert isinstance(then, More)
+    driver = HandDriver()
+    UNDO.do(a_context(UNDO, remembering(row, then.memo), driver=driver))
+
+    assert (first.memo, then.memo) == ({"row": "903"}, {"name": "902"})
+    assert driver.asked == [("set_domain", SERVER, "902", "free.ds")]
+    assert isinstance(undo(replace(main, domain="free.ds"), first=[], row=remembering(row, then.memo)), Done)
+
+
+def test_the_undo_does_not_call_a_row_marked_that_is_not() -> None:
+    row = remembering(acted(an_undo_row("drop_addresses", undoes=3)), {"name": "902"})
+
+    assert isinstance(undo(replace(SECOND, main=True), first=[], row=row), NotBegun)

@@ -103,6 +103,12 @@ def test_all_promised_addresses_are_there() -> None:
     assert isinstance(look(addresses=addresses, package=a_package(ipv4=2, ipv6=1)), NotBegun)
 
 
+def test_addresses_that_the_package_does_not_ask_for_are_not_missed() -> None:
+    package = a_package(ipv4=2, ipv6=1, address_before_install=False)
+
+    assert isinstance(look(addresses=(), package=package), NotBegun)
+
+
 def test_a_server_that_was_disabled_again_is_not_handed_over() -> None:
     assert isinstance(look(disabled=True), Failed)
 
