@@ -60,10 +60,6 @@ STEP_SCALE = 0.02
 #: An install must outlast the lease of a worker that died right before it was sent.
 POLICIES = {"install_os": {"settle": 5.0}}
 
-#: Longer than a lease and three list readings: a worker that died right before an install must be told from one
-#: that died right after it.
-POLICIES = {"install_os": {"settle": 4.5}}
-
 #: How long things take in the simulated data centre, in seconds.
 DURATIONS = {
     "power": 0.2,
@@ -201,7 +197,6 @@ class Supervisor:
             "PROVISIONER_SPANS": json.dumps(SPANS),
             "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
             "PROVISIONER_POLICIES": json.dumps(POLICIES),
-            "PROVISIONER_POLICIES": json.dumps(POLICIES),
             "FLOWER_UNAUTHENTICATED_API": "true",  # loopback, and nothing in it is real
         }
 
@@ -219,7 +214,6 @@ class Supervisor:
             secret_key_file=self._state.path / "secret.key",
             spans=SPANS,
             step_scale=STEP_SCALE,
-            policies=POLICIES,
             policies=POLICIES,
         )
 
