@@ -24,7 +24,7 @@ UPDATE connection SET observe_owner = %(owner)s, observe_tried_at = clock_timest
 RETURNING clock_timestamp() AS began_at, state = 'paused' AS probing"""
 
 MINE = """
-SELECT state, observations FROM connection WHERE id = %(id)s AND observe_owner = %(owner)s FOR UPDATE"""
+SELECT state, observations FROM connection WHERE id = %(id)s AND observe_owner = %(owner)s"""
 
 VIEWS = """
 SELECT server_ref, listed, barred, trouble, edges, changed_from, gone_from FROM server_view
@@ -94,11 +94,12 @@ class ObserverStore:
                 return []
             known = {row["server_ref"]: row for row in session.rows(VIEWS, id=connection)}
             changed, types = self._write(session, connection, began, listing, known)
+            session.rows(PLANNED, id=connection, types=types)
+            found = session.rows(WOKEN, id=connection, changed=changed, began=began, grace=self._spans.wake_grace)
+            # the connection's row comes last in the lock order; until then the lease alone keeps others out
             if observation.probing:
                 resume(session, connection, spread_seconds=self._spans.reconcile)
             session.rows(READ, id=connection, began=began, kept=KEPT)
-            found = session.rows(WOKEN, id=connection, changed=changed, began=began, grace=self._spans.wake_grace)
-            session.rows(PLANNED, id=connection, types=types)
             woken = [row["id"] for row in found]
             return [wakeup(row) for row in session.rows(SEND, attempts=woken)] if woken else []
 
