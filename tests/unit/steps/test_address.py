@@ -160,6 +160,14 @@ def test_a_row_of_the_servers_own_is_never_surplus() -> None:
     assert outcome.memo["row"] == "903"
 
 
+def test_a_surplus_whose_drop_had_no_effect_is_still_surplus() -> None:
+    row = after({"row": "903"}, "901", "902", "903", state=StepState.UNSURE, first=["901"])
+    outcome = look(MAIN, SECOND, THIRD, row=row, ipv4=2)
+
+    assert isinstance(outcome, NotBegun)
+    assert outcome.memo["row"] == "903"
+
+
 # --- whose fault --------------------------------------------------------------------------------------------------
 
 
