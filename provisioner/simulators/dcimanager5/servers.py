@@ -46,6 +46,7 @@ def edit_server(call: Call) -> Answer:
     if not call.submitted:
         return _form(call.world, server)
     values = _checked(call, server)
+    owner = _owner(call) if "owner" in call.params else None  # refused before anything is written
     server.mac, server.name, server.type = values["mac"], values["name"], values["type"]
     if "notes" in call.params or call.world.settings.notes_missing == "empty":
         server.notes = call.get("notes")
@@ -53,7 +54,7 @@ def edit_server(call: Call) -> Answer:
         if field in call.params:
             setattr(server, fact, call.get(field) == "on")
     if "owner" in call.params:
-        operations.set_owner(call.world, server, _owner(call))
+        operations.set_owner(call.world, server, owner)
     call.world.touch()
     return done(leaf("id", server.id))
 
