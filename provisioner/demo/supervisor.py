@@ -231,8 +231,10 @@ class Supervisor:
         key.write(secret_key)
         self.wait("the broker", lambda: bool(self._first_line("broker", "redis://")))
         self._broker_url = self._first_line("broker", "redis://")
-        bootstrap.upgrade(self._settings())
+        # They load for a second before they ask the database anything; the tables are there by then. Who is
+        # faster fails at a look, and looks again.
         self._start_ours()
+        bootstrap.upgrade(self._settings())
         self.wait("the simulator", lambda: bool(self._first_line("simulator", "{")))
         said = json.loads(self._first_line("simulator", "{"))
         self._simulated = Simulated(**{name: said[name] for name in Simulated.__dataclass_fields__})
