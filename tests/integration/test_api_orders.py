@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.drivers.fake import InstallEnd
 from tests.served import Served, serve
 
@@ -228,6 +229,14 @@ def test_billing_sees_its_own_panel_and_nothing_else(api: Served) -> None:
     assert (stock["unsellable"], stock["connections"]) == ([], [])
 
 
+@pytest.fixture(scope="module")
+def shared(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Served]:
+    postgres.create_database("roles", template=template_database)
+    with serve(postgres.url("roles")) as served:
+        yield served
+    postgres.drop_database("roles")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "least"),
     [
@@ -242,19 +251,19 @@ def test_billing_sees_its_own_panel_and_nothing_else(api: Served) -> None:
         ("POST", "/v1/jobs/1/cancel", "operator"),
     ],
 )
-def test_a_role_below_the_call_is_refused(api: Served, method: str, path: str, least: str) -> None:
+def test_a_role_below_the_call_is_refused(shared: Served, method: str, path: str, least: str) -> None:
     below = {"viewer": ["billing"], "operator": ["billing", "viewer"], "admin": ["billing", "viewer", "operator"]}
     bodies = {
-        "/v1/connections/dc1": api.connection(), "/v1/packages/small": api.package(),
+        "/v1/connections/dc1": shared.connection(), "/v1/packages/small": shared.package(),
         "/v1/connections/dc1/pause": {"reason": "x"}, "/v1/connections/dc1/resume": {"reason": "x"},
     }  # fmt: skip
     body = bodies.get(path) if method != "GET" else None
 
     for who in below[least]:
-        answer = api.call(method, path, body, who=who)
+        answer = shared.call(method, path, body, who=who)
         assert (who, answer.status) == (who, 403)
         assert f"needs a token of role {least}" in answer.detail
-    assert api.call(method, path, body, who=least).status not in (401, 403)
+    assert shared.call(method, path, body, who=least).status not in (401, 403)
 
 
 def test_secrets_are_for_billing_and_orders_for_a_panel(api: Served) -> None:
