@@ -18,6 +18,7 @@ from rich.console import Console
 from provisioner.demo import promises, scenario, state
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.programs import PostgresFailed
+from provisioner.demo.scenario import Order
 from provisioner.demo.show import Show, choose
 from provisioner.demo.supervisor import ROOT, DemoFailed, Supervisor, tail
 from provisioner.simulators.client import Control, ControlError
@@ -134,7 +135,7 @@ class _Demo:
         deadline = time.monotonic() + ORDERS_SECONDS
         while time.monotonic() < deadline:
             self._supervisor.tend()
-            for order in self._orders:
+            for order in self._due():
                 try:
                     order.job = api.get(f"/v1/jobs/{order.job_id}")
                 except ApiError as error:
@@ -147,6 +148,10 @@ class _Demo:
             if all(order.standing in order.ends or order.standing == "failed" for order in self._orders):
                 return
             time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+    def _due(self) -> list[Order]:
+        """Return the orders to ask for: those that stand where their story ends need no further look."""
+        return [order for order in self._orders if order.ended_at is None]
 
     def _explain(self, api: Api) -> None:
         """Say of each server why the waiting order cannot have it."""

@@ -10,16 +10,18 @@ import shlex
 import socket
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 
 import provisioner
 from provisioner import bootstrap, config
 from provisioner.cli import key, processes
 from provisioner.demo.children import Children, Exit, free_port
-from provisioner.demo.client import Api, ApiError
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.demo.state import StateFolder
 from provisioner.domain.catalogue import Role
@@ -238,22 +240,24 @@ class Supervisor:
         self.wait("the simulator", lambda: bool(self._first_line("simulator", "{")))
         said = json.loads(self._first_line("simulator", "{"))
         self._simulated = Simulated(**{name: said[name] for name in Simulated.__dataclass_fields__})
-        self.wait("the API", self._api_answers)
+        self.wait("the API", lambda: _answers(f"{self.api_url}/healthz"))
+        # Celery keeps no event for who comes late: Flower has to be there before the first order's first step.
+        self.wait("Flower", lambda: _answers(f"{self.flower_url}/healthcheck"))
 
     def _start_ours(self) -> None:
         self._serve("api")
         self._begin("worker-steps", processes.worker_argv("steps,observe", 2), restart=True)
         self._begin("worker-control", processes.worker_argv("control", 1), restart=True)
+        self._serve("flower")
 
     def complete(self) -> None:
         """
-        Do what may wait until the orders are under way: they have both cores to themselves until then.
+        Do what may wait until the orders are under way.
 
-        Beat, since each order asks for a tick itself; Flower, whose first look should find the workers; and the
-        databases of earlier demos, since dropping one writes a checkpoint.
+        Beat, since each order asks for a tick itself; and the database of the demo before, since dropping it
+        writes a checkpoint.
         """
         self._begin("beat", processes.beat_argv(str(self._state.path / "beat.db")), restart=True)
-        self._serve("flower")
         for name in DATABASES:
             if name != self._database:
                 self.postgres.drop_database(name)
@@ -291,13 +295,6 @@ class Supervisor:
             return ""
         return next((line.strip() for line in text.splitlines(keepends=True) if line.startswith(start)), "")
 
-    def _api_answers(self) -> bool:
-        try:
-            Api(self.api_url, timeout=2.0).get("/healthz")
-        except ApiError:
-            return False
-        return True
-
     def _gone(self, what: str) -> None:
         for ended in self.exits:
             if ended.restart_in is None:
@@ -310,6 +307,14 @@ def tail(log: Path, lines: int = 15) -> str:
         return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as response:  # noqa: S310 - our own address
+            return bool(response.status == HTTPStatus.OK)
+    except (OSError, HTTPException):
+        return False
 
 
 def _free_port() -> int:
