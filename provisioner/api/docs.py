@@ -35,9 +35,10 @@ const fields = (all, schema, depth) => {
 const call = (all, method, path, one) => {
   const box = make('details');
   const head = make('summary');
-  head.append(make('b', method.toUpperCase()), make('code', ' ' + path), make('span', ' ' + one.summary, 'dim'));
+  const [first, ...rest] = (one.description || one.summary).split('\\n\\n');
+  head.append(make('b', method.toUpperCase()), make('code', ' ' + path), make('span', ' ' + first, 'dim'));
   box.append(head);
-  for (const part of (one.description || '').split('\\n\\n')) if (part) box.append(make('p', part));
+  for (const part of rest) box.append(make('p', part));
   if ((one.parameters || []).length) {
     const list = make('ul');
     for (const each of one.parameters) {

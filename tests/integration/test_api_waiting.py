@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -114,3 +115,15 @@ def test_stock_says_of_each_server_why_it_cannot_be_sold(api: Served) -> None:
     assert reasons.pop(taken) == "it was handed over to service ord-1 of demo"
     assert reasons["102"].startswith("it is gone from the list since ")
     assert reasons["103"] == "its domain is old.example.net, not free.ds"
+
+
+def test_half_a_call_is_none(api: Served) -> None:
+    api.sell()
+    job = api.post("/v1/services", api.order()).json["job"]["id"]
+    head = f"POST /v1/jobs/{job}/cancel HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.tokens['admin']}\r\n"
+    with socket.create_connection(("127.0.0.1", api.port)) as client:
+        client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{{".encode())
+        time.sleep(0.3)
+    time.sleep(0.5)
+
+    assert api.get(f"/v1/jobs/{job}").json["state"] == "queued"
