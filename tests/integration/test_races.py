@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -144,16 +145,7 @@ def test_every_message_delivered_three_times_and_late_changes_nothing(site: Site
     assert site.job(placed.job_id)["state"] == "succeeded"
     assert server.installs == 1
     acts = [call.method for call in site.world.calls(mutating=True)]
-    assert sorted(acts) == sorted(
-        [
-            "create_user",
-            "edit_server",
-            "set_domain",
-            "add_address",
-            "set_link",
-            "set_link",
-            "set_power",
-            "install",
-            "edit_server",
-        ]
-    )
+    assert Counter(acts) == {
+        "create_user": 1, "edit_server": 2, "set_domain": 1, "add_address": 1,
+        "set_link": 2, "set_power": 1, "install": 1,
+    }  # fmt: skip
