@@ -25,9 +25,11 @@ def register(app: typer.Typer) -> None:
     app.command("flower", epilog=examples("flower --port 5555", "flower --basic-auth-file flower.auth --read-only"))(
         flower
     )
-    app.command("simulator", epilog=examples("simulator dcimanager5 --servers 50", "simulator dcimanager5 --tls"))(
-        simulator
-    )
+    app.command(
+        "simulator",
+        epilog=examples("simulator dcimanager5 --servers 50", "simulator dcimanager5 --tls --speed 60"),
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(simulator)
 
 
 def api(

@@ -275,3 +275,20 @@ def test_every_command_has_examples_at_the_foot_of_its_help(capsys: pytest.Captu
     for words in lines:
         assert main.run(main.make(), [*words, "--help"]) == Code.OK
         assert "examples:\n" in capsys.readouterr().out, words
+
+
+def test_the_simulator_takes_the_options_of_its_own_program() -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "provisioner", "simulator", "dcimanager5", "--servers", "2"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        said = json.loads(running.stdout.readline())
+    finally:
+        running.terminate()
+        running.communicate(timeout=20)
+
+    assert said["servers"] == 2
