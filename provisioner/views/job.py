@@ -7,7 +7,7 @@ from datetime import datetime
 from provisioner.domain.spans import Spans
 from provisioner.errors import NotFound
 from provisioner.ports import Facts, Reads
-from provisioner.views.outlook import at, outlook
+from provisioner.views.outlook import at, label, outlook
 
 NEWEST = 2**63 - 1
 
@@ -18,6 +18,7 @@ class StepView:
 
     pos: int
     name: str
+    label: str  #: as in Flower: `06_install_os`, `undo.04_switch_port`
     direction: str
     undoes: int | None  #: of an undo: the position that it undoes
     state: str
@@ -118,7 +119,7 @@ def show(job_id: int, *, reads: Reads, spans: Spans, panel: str | None = None) -
     if found is None:
         raise NotFound(f"no job {job_id}")
     look = outlook(found, spans)
-    attempts = [_attempt(one) for one in found["attempts"]]
+    attempts = [_attempt(found["kind"], one) for one in found["attempts"]]
     return JobView(
         id=found["id"],
         kind=found["kind"],
@@ -157,7 +158,7 @@ def listing(
     return [_line(row) for row in found]
 
 
-def _attempt(row: Facts) -> AttemptView:
+def _attempt(kind: str, row: Facts) -> AttemptView:
     return AttemptView(
         n=row["n"],
         connection=row["connection"],
@@ -170,14 +171,15 @@ def _attempt(row: Facts) -> AttemptView:
         reason=row["reason"],
         created_at=at(row["created_at"]),
         ended_at=at(row["ended_at"]),
-        steps=[_step(step) for step in row["steps"]],
+        steps=[_step(step, label(kind, step, row["steps"])) for step in row["steps"]],
     )
 
 
-def _step(row: Facts) -> StepView:
+def _step(row: Facts, name: str) -> StepView:
     return StepView(
         pos=row["pos"],
         name=row["name"],
+        label=name,
         direction=row["direction"],
         undoes=row["undoes"],
         state=row["state"],
@@ -204,10 +206,16 @@ def _line(row: Facts) -> JobLine:
         server=row["server"],
         attempt=row["attempt"],
         attempt_state=row["attempt_state"],
-        step=f"{row['step_pos']:02d}_{row['step']}" if row["step"] else None,
+        step=_label(row) if row["step"] else None,
         step_state=row["step_state"],
         outcome=row["outcome"] or "",
         reason=row["reason"],
         created_at=row["created_at"],
         ended_at=row["ended_at"],
     )
+
+
+def _label(row: Facts) -> str:
+    step = {"pos": row["step_pos"], "name": row["step"], "undoes": row["undoes"]}
+    undone = [{"pos": row["undoes"], "name": row["undone"]}] if row["undone"] else []
+    return label(row["kind"], step, undone)

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from provisioner.domain.spans import Spans
-from provisioner.domain.states import AttemptState, Direction, JobState, WaitsFor
+from provisioner.domain.states import AttemptState, Direction, JobKind, JobState, WaitsFor
+from provisioner.domain.verbs import CLAIM
 
 Facts = Mapping[str, Any]
 RECONCILER = "the reconciler"
@@ -159,7 +160,7 @@ def _attempt(job: Facts, live: Facts, spans: Spans) -> Outlook:
     step = next((row for row in live["steps"] if row["pos"] == live["pos"]), None)
     if step is None:
         return Outlook("stands before its first step", None, RECONCILER, at(live["resume_at"]), "")
-    where = f"{_label(step)} on server {live['server']} of {live['connection']}"
+    where = f"step {label(job['kind'], step, live['steps'])} on server {live['server']} of {live['connection']}"
     arrived, begun = at(step["arrived_at"]), at(step["begun_at"])
     seen = f" ({step['outcome']})" if step["outcome"] else ""
     if live["state"] == AttemptState.HELD:
@@ -229,7 +230,9 @@ def _late(job: Facts, live: Facts, step: Facts) -> str:
     return f"if nothing changes until {clock(deadline)}, {then}"
 
 
-def _label(step: Facts) -> str:
-    if step["undoes"] is not None:
-        return f"step undo.{step['undoes']:02d}_{step['name']}"
-    return f"step {step['pos']:02d}_{step['name']}"
+def label(kind: str, step: Facts, steps: Sequence[Facts]) -> str:
+    """Give a step's name as Flower has it: `06_install_os`, `undo.04_switch_port`, `undo.quarantine`."""
+    if step["undoes"] is None or kind == JobKind.RELEASE:
+        return f"{step['pos']:02d}_{step['name']}"
+    undone = next((row["name"] for row in steps if row["pos"] == step["undoes"]), CLAIM)
+    return f"undo.{step['name']}" if undone == CLAIM else f"undo.{step['undoes']:02d}_{undone}"

@@ -37,13 +37,14 @@ SELECT j.*, s.panel, s.external_ref, s.state AS service_state, s.hostname, s.hel
 JOBS = """
 SELECT j.id, j.kind, j.state, j.waits_for, j.waits_since, j.reason, j.created_at, j.ended_at, s.panel, s.external_ref,
        s.hostname, coalesce(acl.server_ref, cl.server_ref) AS server, a.n AS attempt, a.state AS attempt_state,
-       st.pos AS step_pos, st.name AS step, st.state AS step_state, st.outcome
+       st.pos AS step_pos, st.name AS step, st.state AS step_state, st.outcome, st.undoes, un.name AS undone
   FROM job j
   LEFT JOIN service s ON s.id = j.service_id
   LEFT JOIN claim cl ON cl.id = j.claim_id
   LEFT JOIN LATERAL (SELECT * FROM attempt WHERE attempt.job_id = j.id ORDER BY attempt.n DESC LIMIT 1) a ON true
   LEFT JOIN claim acl ON acl.id = a.claim_id
   LEFT JOIN step st ON st.attempt_id = a.id AND st.pos = a.pos
+  LEFT JOIN step un ON un.attempt_id = a.id AND un.pos = st.undoes
  WHERE j.id < %(before)s
    AND (%(panel)s::text IS NULL OR s.panel = %(panel)s)
    AND (%(state)s::text IS NULL OR j.state = %(state)s)

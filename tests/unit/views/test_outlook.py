@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import AttemptState, JobState, WaitsFor
-from provisioner.views.outlook import clock, outlook
+from provisioner.views.outlook import clock, label, outlook
 from tests.builders import at
 
 SPANS = Spans()
@@ -42,7 +42,8 @@ def a_place(**changes: Any) -> dict[str, Any]:
 
 def a_job(*attempts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     job = {
-        "id": 7, "state": "running", "waits_for": None, "waits_since": None, "stock_since": None, "plan_at": None,
+        "id": 7, "kind": "open", "state": "running", "waits_for": None, "waits_since": None, "stock_since": None,
+        "plan_at": None,
         "reason": "", "created_at": at(0), "ended_at": None, "newest_job": 7, "on_failure": "next",
         "server_type": "HP-E3-16G", "stock_wait_seconds": 3600.0, "held_reason": "", "attempts": list(attempts),
         "places": [a_place()], "now": at(20),
@@ -106,12 +107,29 @@ def test_a_job_says_what_it_waits_for(job: dict[str, Any], sentence: str) -> Non
 
 
 def test_an_undo_says_what_its_deadline_brings() -> None:
-    step = a_step(pos=11, name="close_ports", undoes=4)
+    undone, step = a_step(pos=4, name="switch_port"), a_step(pos=11, name="close_ports", undoes=4)
+    attempt = an_attempt(pos=11, direction="back", steps=[undone, step])
 
-    said = outlook(a_job(an_attempt(step=step, pos=11, direction="back"), state="compensating"), SPANS).sentence
+    said = outlook(a_job(attempt, state="compensating"), SPANS).sentence
 
-    assert "step undo.04_close_ports" in said
+    assert "step undo.04_switch_port" in said
     assert said.endswith("the server stays out of sale and a job of its own goes on with it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "pos", "name", "undoes", "expected"),
+    [
+        ("open", 6, "install_os", None, "06_install_os"),
+        ("open", 11, "close_ports", 4, "undo.04_switch_port"),
+        ("open", 12, "quarantine", 1, "undo.quarantine"),
+        ("release", 0, "close_ports", 4, "00_close_ports"),
+    ],
+)
+def test_a_step_is_called_as_in_flower(kind: str, pos: int, name: str, undoes: int | None, expected: str) -> None:
+    step = a_step(pos=pos, name=name, undoes=undoes)
+    others = [a_step(pos=1, name="claim"), a_step(pos=4, name="switch_port")]
+
+    assert expected == label(kind, step, [*others, step])
 
 
 def test_once_hand_over_has_begun_a_person_is_asked() -> None:
