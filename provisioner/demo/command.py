@@ -19,7 +19,7 @@ from provisioner.demo import promises, scenario, state
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.programs import PostgresFailed
 from provisioner.demo.scenario import Order
-from provisioner.demo.show import Show, choose
+from provisioner.demo.show import Show, choose, standing_line
 from provisioner.demo.supervisor import ROOT, DemoFailed, Supervisor, tail
 from provisioner.simulators.client import Control, ControlError
 
@@ -135,6 +135,7 @@ class _Demo:
         deadline = time.monotonic() + ORDERS_SECONDS
         while time.monotonic() < deadline:
             self._supervisor.tend()
+            self._supervisor.require("the orders cannot go on")
             for order in self._due():
                 try:
                     order.job = api.get(f"/v1/jobs/{order.job_id}")
@@ -164,7 +165,9 @@ class _Demo:
         """Print every promise, looked up in the data centre; return whether all held."""
         found = [
             promises.Promise(
-                f"{order.ref} ({order.story}): {' or '.join(order.ends)}", order.standing in order.ends, order.standing
+                f"{order.ref} ({order.story}): {' or '.join(order.ends)}",
+                order.standing in order.ends,
+                standing_line(order),
             )
             for order in self._orders
         ]

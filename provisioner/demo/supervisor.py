@@ -172,7 +172,7 @@ class Supervisor:
             if time.monotonic() >= deadline:
                 raise DemoFailed(f"{what} did not come up within {seconds:.0f} s; logs are in {self._state.logs}")
             self.tend()
-            self._gone(what)
+            self.require(f"{what} did not come up")
             time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
 
     def tokens(self) -> tuple[str, str]:
@@ -295,10 +295,16 @@ class Supervisor:
             return ""
         return next((line.strip() for line in text.splitlines(keepends=True) if line.startswith(start)), "")
 
-    def _gone(self, what: str) -> None:
+    def require(self, trouble: str) -> None:
+        """
+        Go on only when nobody ended for good.
+
+        Raises:
+            DemoFailed: *trouble*, who ended, and the end of its log.
+        """
         for ended in self.exits:
             if ended.restart_in is None:
-                raise DemoFailed(f"{what} did not come up: {ended}\n{tail(ended.log)}")
+                raise DemoFailed(f"{trouble}: {ended}\n{tail(ended.log)}")
 
 
 def tail(log: Path, lines: int = 15) -> str:
