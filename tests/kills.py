@@ -88,13 +88,15 @@ class Killer:
         self.step = ""
         self.counts: Counter[tuple[str, str]] = Counter()
         self.armed: Point | None = None
+        self.strike: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL)
 
     def pass_by(self, operation: str, *, after: bool) -> None:
         if not after:
             self.counts[self.step, operation] += 1
         here = Point(self.step, operation, self.counts[self.step, operation], after)
         if self.armed == here:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.armed = None
+            self.strike()
 
 
 class Watched:

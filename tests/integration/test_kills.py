@@ -40,7 +40,8 @@ DONE, FAILED, HANGS = InstallEnd.DONE, InstallEnd.FAILED, InstallEnd.HANGS
 #: how the install ends → what is killed: the whole way there; the undo of a failure; the undo of a cancel
 POINTS = {
     DONE: points_of(FORWARD, last="hand_over") + TICKS,
-    FAILED: points_of(QUARANTINE, last="quarantine"),
+    # what is undone is what the memo says that there was before the first act
+    FAILED: [*points_of(QUARANTINE, last="quarantine"), Point("address", "add_address", 1, after=True)],
     HANGS: points_of(RELEASE, last="release"),
 }
 ACTS_OF = {DONE: FORWARD, FAILED: QUARANTINE, HANGS: RELEASE}
@@ -124,3 +125,36 @@ def test_a_killed_worker_costs_nothing_but_time(
         assert effects["add_address"] == 2
         if not was_over:
             assert site.claimed[0] - died < QUICK.lease + SLACK, site.trail()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, id=str(point))
+        for point in (
+            Point("install_os", "remember", 1, after=False),
+            Point("install_os", "install", 1, after=False),
+            Point("install_os", "save", 2, after=False),
+            Point("address", "save", 1, after=False),
+            Point("hand_over", "end", 1, after=False),
+        )
+    ],
+)
+def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
+    point: Point, undisturbed: Undisturbed, database_url: str, state_dir: Path
+) -> None:
+    with killed_site(database_url, state_dir, DONE) as site:
+        placed = site.order("ord-1")
+        over = site.ended(placed.job_id)
+        woke: list[Mapping[str, Any]] = []
+
+        def sleep_past_the_lease() -> None:
+            site.run(over)  # by others: their touches are nested in ours, which goes on only then
+            woke.append(site.truth())
+
+        site.killer.armed, site.killer.strike = point, sleep_past_the_lease
+        site.run(lambda: bool(woke) and over())
+
+        assert woke == [undisturbed(DONE)[0]]
+        assert site.truth() == woke[0], site.trail()
+        assert len(site.world.calls("install")) == 1

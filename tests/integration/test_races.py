@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
-from provisioner.domain.server import ServerRef
+from provisioner.domain.server import Power, ServerRef
 from provisioner.drivers.fake import Call, FakeServer, InstallEnd
 from provisioner.ports import Wakeup
 from tests.site import ListWaker, Site
@@ -149,3 +150,33 @@ def test_every_message_delivered_three_times_and_late_changes_nothing(site: Site
         "create_user": 1, "edit_server": 2, "set_domain": 1, "add_address": 1,
         "set_link": 2, "set_power": 1, "install": 1,
     }  # fmt: skip
+
+
+def test_the_database_refuses_a_second_live_claim_on_a_server(site: Site) -> None:
+    site.world.add_server("101")
+    placed = site.order("ord-1")
+    site.run(site.ended(placed.job_id))
+    again = (
+        "INSERT INTO claim (connection_id, server_ref, state, note_token) "
+        "SELECT connection_id, server_ref, 'held', 'another' FROM claim RETURNING id"
+    )
+
+    with pytest.raises(IntegrityError, match="claim_live_server"):
+        site.database.rows(again)
+
+
+def test_a_flag_from_a_list_that_is_older_than_the_step_is_not_believed(site: Site) -> None:
+    server = site.world.add_server("101")
+    server.power = Power.ON
+
+    def switched_off(message: Wakeup) -> bool:
+        if message.step == "power_on" and message.sends == 1:
+            server.power = Power.OFF
+        return False
+
+    emptied(site, switched_off)
+    placed = site.order("ord-1")
+    site.run(site.ended(placed.job_id))
+
+    assert len(site.world.calls("set_power")) == 1
+    assert site.job(placed.job_id)["state"] == "succeeded", site.trail()
