@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from itertools import pairwise
+from math import inf
 
 from provisioner.errors import BadConfig
 
@@ -40,8 +41,8 @@ class Spans:
             if getattr(self, small) >= getattr(self, large):
                 raise BadConfig(f"span {small} must be shorter than {large}")
         for field in fields(self):
-            if getattr(self, field.name) <= 0:
-                raise BadConfig(f"span {field.name} must be positive")
+            if not 0 < getattr(self, field.name) < inf:
+                raise BadConfig(f"span {field.name} must be a positive number")
 
     def seconds(self, name: str) -> timedelta:
         """Give a span by name."""

@@ -7,13 +7,15 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from provisioner.domain import touch
 from provisioner.errors import Overloaded
 
 Row = Mapping[str, Any]
 READ_ONLY = "25006"
-OUT_OF_SPACE = ("53100", "53200", "53300", "57P03", "57P01", "57P02")
+#: disk full, memory, too many connections, shutting down, a lock or a statement that took too long
+NOT_NOW = ("53100", "53200", "53300", "57P03", "57P01", "57P02", "55P03", "57014")
 
 
 def as_json(value: object) -> str:
@@ -102,9 +104,11 @@ def _translated() -> Iterator[None]:
     """Turn "the database can't now" into `Overloaded`; bugs of ours stay what they are."""
     try:
         yield
+    except PoolTimeout:
+        raise Overloaded("all database connections of this process are busy") from None
     except DBAPIError as error:
         code = getattr(error.orig, "pgcode", None)
-        if error.connection_invalidated or code in OUT_OF_SPACE or code == READ_ONLY or code is None:
+        if error.connection_invalidated or code in NOT_NOW or code == READ_ONLY or code is None:
             if code == READ_ONLY:  # a standby, or a primary that was demoted: never use this connection again
                 raise Overloaded("the database is read-only") from None
             raise Overloaded(f"the database can't take it now ({code or type(error.orig).__name__})") from None

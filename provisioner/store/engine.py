@@ -123,6 +123,7 @@ a AS (
                       THEN 'ready' ELSE %(state)s END,
          held_since = CASE WHEN %(state)s = 'held' THEN coalesce(held_since, clock_timestamp()) END,
          awaits = CASE WHEN %(state)s = 'waiting' THEN %(awaits)s END,
+         seen_from = %(seen_from)s::timestamptz,
          resume_at = CASE WHEN %(state)s = 'waiting' THEN %(resume_at)s::timestamptz
                           ELSE clock_timestamp() + %(grace)s * interval '1 s' END,
          wake_distance = %(grace)s
@@ -256,6 +257,7 @@ class EngineStore:
             "reason": attempt.reason,
             "consumed": as_json(rows.command_values(consumed)) if consumed else None,
             "awaits": decision.awaits,
+            "seen_from": touched.view.observed_from if touched.view else touched.now,
             "resume_at": decision.resume_at,
             "grace": self._spans.wake_grace,
             "rows": as_json([rows.step_values(row) for row in decision.rows]),

@@ -51,13 +51,14 @@ UPDATE connection SET observed_from = %(began)s, observe_owner = NULL, observe_l
                       [greatest(1, cardinality(observations) + 2 - %(kept)s):]
  WHERE id = %(id)s"""
 
-#: whose server changed, or who waits for a list that begins after an instant which has come
+#: whose server changed since the list that they judged by, also while they were judging; or who waits for a list
+#: that begins after an instant which has come
 WOKEN = """
 UPDATE attempt a SET state = 'ready', awaits = NULL, wake_distance = %(grace)s,
        resume_at = clock_timestamp() + %(grace)s * interval '1 s'
-  FROM claim cl
+  FROM claim cl JOIN server_view v ON v.connection_id = cl.connection_id AND v.server_ref = cl.server_ref
  WHERE a.connection_id = %(id)s AND a.awaits IS NOT NULL AND a.state = 'waiting' AND cl.id = a.claim_id
-   AND (cl.server_ref = ANY(%(changed)s) OR a.resume_at <= %(began)s)
+   AND (v.changed_from > a.seen_from OR a.resume_at <= %(began)s)
 RETURNING a.id"""
 
 #: stock may have appeared, or the list that planning waited for is there
@@ -93,9 +94,9 @@ class ObserverStore:
             if session.row(MINE, id=connection, owner=observation.owner) is None:
                 return []
             known = {row["server_ref"]: row for row in session.rows(VIEWS, id=connection)}
-            changed, types = self._write(session, connection, began, listing, known)
+            types = self._write(session, connection, began, listing, known)
             session.rows(PLANNED, id=connection, types=types)
-            found = session.rows(WOKEN, id=connection, changed=changed, began=began, grace=self._spans.wake_grace)
+            found = session.rows(WOKEN, id=connection, began=began, grace=self._spans.wake_grace)
             # the connection's row comes last in the lock order; until then the lease alone keeps others out
             if observation.probing:
                 resume(session, connection, spread_seconds=self._spans.reconcile)
@@ -106,10 +107,10 @@ class ObserverStore:
     @staticmethod
     def _write(
         session: Session, connection: int, began: datetime, listing: Listing, known: dict[str, Row]
-    ) -> tuple[list[str], list[str]]:
-        """Write the rows that differ; returns their ids, and the types of which stock may have appeared."""
+    ) -> list[str]:
+        """Write the rows that differ; returns the types of which stock may have appeared."""
         doubles = twins(listing.servers)
-        written, changed, types = [], [], set()
+        written, types = [], set()
         for server in listing.servers:
             if not server.ref:
                 continue
@@ -121,7 +122,6 @@ class ObserverStore:
             listed = asdict(server)
             if old and old["gone_from"] is None and old["listed"] == _plain(listed) and old["barred"] == barred:
                 continue
-            changed.append(server.ref)
             if not barred:
                 types.add(server.server_type)
             written.append(
@@ -142,7 +142,7 @@ class ObserverStore:
         gone = [ref for ref, row in known.items() if ref not in present and row["gone_from"] is None]
         if gone:
             session.rows(GONE, id=connection, began=began, refs=gone)
-        return [*changed, *gone], sorted(types)
+        return sorted(types)
 
     def failed(self, observation: Observation, reason: str, *, away: bool, denied: bool) -> None:
         """Give the turn back after a reading that can't be used; one that stays so pauses the connection."""

@@ -9,6 +9,7 @@ from provisioner.domain.states import JobKind
 from provisioner.errors import BadConfig
 from provisioner.ports import Wakeup
 from provisioner.steps import recipes
+from provisioner.steps.install import InstallOs
 
 #: how a job kind is called in Flower
 CHAINS: Mapping[JobKind, str] = {JobKind.OPEN: "dedicated", JobKind.RELEASE: "release"}
@@ -65,7 +66,7 @@ def check_patience(found: Mapping[str, Policy], spans: Spans) -> None:
         BadConfig: the settle time of `install_os` is too short for the lease.
     """
     least = spans.lease + 3 * spans.observe_short + spans.reconcile
-    settle = found[recipes.InstallOs.name].settle.total_seconds()
+    settle = found[InstallOs.name].settle.total_seconds()
     if settle <= least:
         raise BadConfig(
             f"PROVISIONER_POLICIES: the settle time of install_os is {settle:g} s; with this lease and these "

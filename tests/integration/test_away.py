@@ -1,11 +1,14 @@
 """A place that is away: attempts stay where they are, nothing is undone, orders are taken."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from provisioner.domain.engine import Decision
 from provisioner.drivers.fake import Pace
 from provisioner.errors import Denied, Unreachable
+from provisioner.ports import Touched, Wakeup
+from provisioner.usecases.observe import observe
 from tests.site import Site
 
 
@@ -66,3 +69,31 @@ def test_refused_credentials_are_tried_three_times_at_most(site: Site) -> None:
     assert len(site.world.calls()) <= 3, before
     assert site.job(placed.job_id)["state"] == "queued"
     assert "refused" in site.database.value("SELECT pause_reason FROM connection")
+
+
+def test_a_change_that_a_list_shows_while_a_touch_runs_is_not_slept_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.world.pace = Pace(install_lasts=3)
+    site.world.add_server("101")
+    placed = site.order()
+    site.run(lambda: acting(site, "install_os"))
+    real = site.engine.save
+    reads: list[str] = []
+
+    def save_late(touched: Touched, decision: Decision) -> Sequence[Wakeup]:
+        """Let the install end, and the list show it, between the look and the save of one touch."""
+        if touched.attempt.pos == 6 and len(reads) < 5:
+            while len(reads) < 5:
+                reads.append(
+                    observe(
+                        1, owner=f"late:{len(reads)}", observer=site.observer, drivers=site.drivers, waker=site.waker
+                    )
+                )
+        return real(touched, decision)
+
+    monkeypatch.setattr(site.engine, "save", save_late)
+    site.run(site.ended(placed.job_id), seconds=10)
+
+    assert len(reads) == 5
+    assert site.job(placed.job_id)["state"] == "succeeded", site.trail()

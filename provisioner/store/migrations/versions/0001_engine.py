@@ -227,6 +227,7 @@ CREATE TABLE attempt (
     lease_until   timestamptz,
     resume_at     timestamptz,  -- waiting: look then; ready: send again then
     awaits        text CHECK (awaits IN ('short', 'long')),  -- a list reading answers
+    seen_from     timestamptz,  -- age of the list that it judged by: a server that changed since wakes it
     wake_distance double precision NOT NULL DEFAULT 0,  -- seconds between two sends of a ready attempt
     starved       boolean NOT NULL DEFAULT false,  -- came when no slot was free
     held_since    timestamptz,
