@@ -79,7 +79,8 @@ class Site:
         self.planner = PlanningStore(self.database, spans)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
-        self.vault = KeyVault.from_text(generate_key())
+        self.key = generate_key()
+        self.vault = KeyVault.from_text(self.key)
         self.waker = ListWaker()
         self.drivers = OneWorld()
         self.world = FakeDatacentre()
@@ -89,7 +90,14 @@ class Site:
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
-    def connect(self, name: str = "dc1", *, max_in_flight: int = 4, driver: Driver | None = None) -> int:
+    def connect(
+        self,
+        name: str = "dc1",
+        *,
+        max_in_flight: int = 4,
+        driver: Driver | None = None,
+        url: str = "https://dci.example.net",
+    ) -> int:
         """Make a connection to the world."""
         sealed, key = self.vault.seal("secret")
         secret = self.database.value(
@@ -97,8 +105,9 @@ class Site:
         )
         found: int = self.database.value(
             "INSERT INTO connection (name, kind, url, username, secret_id, admin_user, max_in_flight) "
-            "VALUES (%(name)s, 'fake', 'https://dci.example.net', 'u', %(secret)s, %(admin)s, %(max)s) RETURNING id",
+            "VALUES (%(name)s, 'fake', %(url)s, 'u', %(secret)s, %(admin)s, %(max)s) RETURNING id",
             name=name,
+            url=url,
             secret=secret,
             admin=self.world.administrator.ref,
             max=max_in_flight,
