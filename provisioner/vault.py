@@ -16,11 +16,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from provisioner.errors import BadConfig, Invalid
 
-VARIABLE = "PROVISIONER_VAULT_KEY_FILE"
-MAKE_ONE = (
-    "make one with `umask 077; python -c 'from provisioner.vault import generate_key;"
-    f" print(generate_key())' > FILE` and set {VARIABLE}=FILE"
-)
+VARIABLE = "PROVISIONER_SECRET_KEY_FILE"
+MAKE_ONE = f"make one with `provisioner key generate FILE` and set {VARIABLE}=FILE"
 KEY = re.compile("[A-Za-z0-9_-]{43}=")  #: 32 bytes in URL-safe base64
 FILE_BYTES = 65536  #: a key file is a few lines; what is larger is the wrong file
 
