@@ -72,15 +72,14 @@ class CrowdSite(Site):
     def owner(self) -> str:
         return f"{super().owner()}:{os.getpid()}"
 
-    def work(self, stop: Callable[[], bool], *, burst: int = 20) -> None:
-        """Tick, and deliver what is there."""
+    def work(self, stop: Callable[[], bool]) -> None:
+        """Tick now and then, and deliver what is there between."""
         while not stop():
             self.tick()
-            for _ in range(burst):
+            next_tick = time.monotonic() + self.spans.reconcile
+            while time.monotonic() < next_tick and not stop():
                 message = self.shared.receive()
-                if message is None:
-                    break
-                if self.touch(message).outcome not in ("fenced", "away", "no_slot"):
+                if message is not None and self.touch(message).outcome not in ("fenced", "away", "no_slot"):
                     self.shared.count(OBEYED)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from provisioner.domain.attempt import Verb
 from provisioner.domain.server import ServerRef
-from provisioner.drivers.fake import Call, InstallEnd
+from provisioner.drivers.fake import Call, InstallEnd, Pace
 from provisioner.usecases.operate import cancel
 from tests.house import House, Seen, house, in_order
 
@@ -103,6 +104,8 @@ def test_names_order_roots_and_ends_are_as_written(flat: House) -> None:
 def test_nothing_stays_started_when_a_worker_is_killed_in_mid_install(flat: House) -> None:
     flat.connect(url=flat.address)
     server(flat, "101", InstallEnd.DONE)
+    # as in production, longer than it takes until lists are read again: a shorter one leaves no trace at all
+    flat.world.pace = Pace(install_lasts=timedelta(seconds=12))
     reached, go_on = threading.Event(), threading.Event()
 
     def hold(_call: Call) -> None:
