@@ -19,8 +19,11 @@ from typing import Any
 from provisioner.cli import processes
 from provisioner.config import Settings
 from provisioner.demo.children import Children, free_port
+from provisioner.demo.client import Api, ApiError
+from provisioner.domain.catalogue import Role
 from provisioner.drivers.fake import FakeDatacentre, Pace, serve_fake
-from provisioner.usecases import recipes
+from provisioner.store.catalogue import CatalogueStore
+from provisioner.usecases import recipes, tokens
 from provisioner.wakeup import BackgroundWaker, CeleryWaker, celery_app
 from tests.site import Site
 
@@ -96,6 +99,26 @@ class House(Site):
         self._celery("steps", processes.worker_argv("steps,observe", 3, "steps"))
         self._celery("control", processes.worker_argv("control", 1, "control"))
         self.wait(lambda: self.database.row("SELECT FROM heartbeat") is not None, START_SECONDS)
+
+    def serve_api(self) -> Api:
+        """Start the API; give a client of it that orders for our panel."""
+        port = free_port()
+        self.children.start(
+            "api", processes.api_argv("127.0.0.1", port), env=self._settings, log=self.log("api"), cwd=ROOT
+        )
+        catalogue = CatalogueStore(self.database, self.vault, self.spans)
+        made = tokens.create("billing", Role.BILLING, panel="panel", catalogue=catalogue)
+        api = Api(f"http://127.0.0.1:{port}", made.token)
+
+        def up() -> bool:
+            try:
+                api.get("/healthz")
+            except ApiError:
+                return False
+            return True
+
+        self.wait(up, START_SECONDS)
+        return api
 
     def _celery(self, name: str, argv: list[str]) -> None:
         argv = ["tests.fake_workers" if word == "workers.app" else word for word in argv]
