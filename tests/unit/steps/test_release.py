@@ -76,6 +76,11 @@ def test_a_release_touches_nothing_of_another_owner() -> None:
     assert "nothing was touched" in outcome.evidence
 
 
+@pytest.mark.parametrize("notes", ["provisioner-claim-2-beef", f"{TOKEN}5", "rack 4"])
+def test_a_release_touches_nothing_of_another_claim_of_our_own(notes: str) -> None:
+    assert not isinstance(releasing(notes=notes), NotBegun)
+
+
 def test_a_server_is_not_called_free_while_our_claim_may_still_take_effect() -> None:
     row = settling(an_undo_row("release", undoes=1), 100)
     early = releasing(row, owner=None, notes="", now=99)
