@@ -128,8 +128,10 @@ class KilledSite(Site):
         self.claimed: list[float] = []
         self.cancels = end is InstallEnd.HANGS
         self.policies = {name: replace(one, deadline=timedelta(minutes=2)) for name, one in self.policies.items()}
-        # as in production, longer than a lease and three lists: none is asked for while the dead worker's lease runs
-        self.policies["install_os"] = replace(self.policies["install_os"], settle=timedelta(seconds=2))
+        # as in production: an install's flag outlasts a dead worker's lease, and the settle time both with three lists
+        self.policies["install_os"] = replace(
+            self.policies["install_os"], settle=timedelta(seconds=3), visible=timedelta(seconds=2)
+        )
         self.world = FakeDatacentre(pace=Pace(install_lasts=2))
         server = self.world.add_server("101")
         server.disabled = end is not InstallEnd.FAILED
