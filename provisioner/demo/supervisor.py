@@ -246,8 +246,9 @@ class Supervisor:
 
     def _start_ours(self) -> None:
         self._serve("api")
-        self._begin("worker-steps", processes.worker_argv("steps,observe", 2), restart=True)
-        self._begin("worker-control", processes.worker_argv("control", 1), restart=True)
+        self._begin("worker-steps", processes.worker_argv("steps", 2), restart=True)
+        # it also reads the lists, so that a steps worker that is killed leaves no gap in the readings
+        self._begin("worker-control", processes.worker_argv("control,observe", 2), restart=True)
         self._serve("flower")
 
     def complete(self) -> None:

@@ -43,6 +43,9 @@ class Policy:
     proven_by_read: bool = True  #: a fresh read can prove it, so it is checked again in the same touch
     refusal_costs: bool = False  #: "busy" uses up a try (the claim: somebody else is at it)
     exhausted: FailureClass = FailureClass.SERVER  #: class when the tries are used up
+    visible: timedelta = timedelta(
+        seconds=45
+    )  #: the flag of its effect is up at least this long: no reading gap longer
     wipes: bool = False  #: crossing it again needs the operator's `wipe`
 
 

@@ -1,6 +1,7 @@
 """The operating system is installed, as the DCIM's list shows it; wipes the disks, and can be cancelled."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 from provisioner.domain.attempt import Awaits, Policy
 from provisioner.domain.outcome import Acted, Done, Failed, Look, NotBegun, Unknown, Wait
@@ -42,7 +43,8 @@ class InstallOs:
     Start the install once and see it through: its flag must be seen and gone.
 
     Never sent twice while the first may still begin: three whole lists after the act, none with a trace of a
-    start, are needed before it is believed that it had no effect.
+    start and no gap between them in which an install could have come and gone, are needed before it is believed
+    that it had no effect.
     """
 
     name = "install_os"
@@ -97,9 +99,11 @@ class InstallOs:
         if begun is None or settles is None or ctx.listed().observed_from < settles:
             return Wait("the install is not visible yet", until=settles, listed=True, soon=True)
         lists = [start for start in ctx.listed().seen_since if begun <= start <= settles]
+        widest = max(later - earlier for earlier, later in pairwise((begun, *lists, settles)))
+        watched = len(lists) >= LISTS_NEEDED and widest <= ctx.policy.visible
         moved = any(edge >= begun for edge in ctx.listed().edges.values())
         changed = key is not None and key != old_key
-        if len(lists) >= LISTS_NEEDED and not moved and not changed and not ctx.row.seen.get("silent"):
+        if watched and not moved and not changed and not ctx.row.seen.get("silent"):
             return NotBegun()
         return Unknown("the install was not seen to start, and the readings have a gap or moved", listed=True)
 

@@ -74,4 +74,5 @@ def _scaled(policy: Policy, scale: float) -> Policy:
         backoff_max=policy.backoff_max * scale,
         deadline=policy.deadline * scale,
         settle=policy.settle * scale,
+        visible=policy.visible * scale,
     )

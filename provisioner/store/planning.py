@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from sqlalchemy.exc import IntegrityError
+
 from provisioner.domain.naming import task_id
 from provisioner.domain.spans import Spans
 from provisioner.ports import Planned
@@ -94,7 +96,8 @@ SELECT c.id FROM connection c
    AND coalesce(c.observe_tried_at, '-infinity') <= clock_timestamp() - interval '1 s' * CASE
      WHEN c.state = 'paused' THEN CASE WHEN c.paused_by = 'away' OR (c.paused_by = 'denied'
                                             AND c.denied_count < %(denied)s) THEN %(probe)s ELSE 1e9 END
-     WHEN EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.awaits = 'short') THEN %(short)s
+     WHEN EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.awaits = 'short')
+       OR EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.state = 'running') THEN %(short)s
      WHEN EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.awaits = 'long') THEN %(long)s
      WHEN EXISTS (SELECT FROM job j JOIN service s ON s.id = j.service_id
                    WHERE j.state = 'queued' AND j.waits_for = 'stock' AND s.package -> 'connections' ? c.name)
@@ -128,6 +131,12 @@ class PlanningStore:
 
     def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> Planned:
         """Take the next candidate for a job, or say what it waits for; one commit."""
+        try:
+            return self._plan(job_id, recipe)
+        except IntegrityError:  # somebody took this candidate between our look and our lock: the next tick looks again
+            return Planned(job_id=job_id)
+
+    def _plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> Planned:
         with self._db.transaction() as session:
             job = session.row(JOB, job=job_id)
             if job is None:

@@ -192,7 +192,7 @@ def test_a_host_that_went_silent_and_came_back_with_another_key_is_the_second_wi
 
 
 def test_it_never_began_when_three_whole_lists_in_time_show_no_start() -> None:
-    outcome = look(begun(host_key=OLD), observed=SETTLE, lists=IN_TIME[:LISTS_NEEDED], key=OLD)
+    outcome = look(begun(host_key=OLD), observed=SETTLE, lists=(30, 60, 90), key=OLD)
 
     assert LISTS_NEEDED == 3
     assert isinstance(outcome, NotBegun)
@@ -205,8 +205,10 @@ def test_it_never_began_when_three_whole_lists_in_time_show_no_start() -> None:
         IN_TIME[:2],
         (-10, -5, 30, 60),
         (30, 60, SETTLE + 1, SETTLE + 5),
+        (60, 90, 110),
+        (10, 20, 70, 110),
     ],
-    ids=["none", "two", "before the act", "after the settle time"],
+    ids=["none", "two", "before the act", "after the settle time", "a gap at first", "a gap in between"],
 )
 def test_with_a_gap_in_the_readings_it_is_unknown(lists: Sequence[float]) -> None:
     assert isinstance(look(begun(), observed=SETTLE + 60, lists=lists), Unknown)

@@ -254,6 +254,8 @@ CREATE UNIQUE INDEX attempt_live ON attempt (job_id) WHERE state <> 'ended';
 CREATE INDEX attempt_due ON attempt (resume_at) WHERE state IN ('ready', 'waiting') AND awaits IS NULL;
 -- reconcile: leases that ran out
 CREATE INDEX attempt_lease ON attempt (lease_until) WHERE state = 'running';
+-- observe: is anybody of this connection being touched
+CREATE INDEX attempt_running ON attempt (connection_id) WHERE state = 'running';
 -- observe: who of this connection waits for its list
 CREATE INDEX attempt_awaits ON attempt (connection_id, awaits) WHERE awaits IS NOT NULL;
 -- the save that frees a slot: who came when none was free
