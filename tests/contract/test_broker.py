@@ -228,6 +228,14 @@ def test_a_stopped_broker_frees_its_port_at_once() -> None:
             assert second.url == first.url
 
 
+def until_stopped(pid: int) -> None:
+    """Return once every thread stands: on a busy machine the last one may answer after the signal was sent."""
+    ends = time.monotonic() + 10
+    threads = Path(f"/proc/{pid}/task")
+    while any(task.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "T" for task in threads.iterdir()):
+        assert time.monotonic() < ends, "the broker did not stop"
+
+
 def test_a_broker_of_its_own_process_hangs_when_stopped_and_goes_on_when_continued() -> None:
     argv = tethered([sys.executable, "-m", "provisioner.demo.broker", "--port", "0"])
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -235,6 +243,7 @@ def test_a_broker_of_its_own_process_hangs_when_stopped_and_goes_on_when_continu
         client = redis.Redis.from_url(process.stdout.readline().strip(), socket_timeout=0.3, retry=None)
         client.set("k", "v")
         process.send_signal(signal.SIGSTOP)
+        until_stopped(process.pid)
 
         with pytest.raises(redis.exceptions.TimeoutError):
             client.get("k")
