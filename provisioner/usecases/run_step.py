@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 
 import structlog
 
@@ -226,7 +227,7 @@ class _Touch:
             driver=self.tools.drivers.get(found.connection_id),
             prober=self.tools.prober,
             clock=self.clock,
-            accounts=lambda: self.tools.engine.accounts(found),
+            accounts=cache(lambda: self.tools.engine.accounts(found)),  # once a look
             secret=self._secret,
         )
 
