@@ -35,7 +35,7 @@ CLONE = (
         note_token="'token ' || %(new)s",
     ),
     copied("job", "service_id = %(old)s", id=NEW, service_id=NEW),
-    copied("attempt", f"job_id = {JOB}", id=NEW, job_id=NEW, claim_id=NEW),
+    copied("attempt", f"job_id = {JOB}", id=NEW, job_id=NEW, claim_id=NEW, seen_from="clock_timestamp()"),
     copied("step", f"attempt_id = {ATTEMPT}", attempt_id=NEW),
 )  # fmt: skip
 
