@@ -115,6 +115,16 @@ def test_a_memo_is_archived_by_a_retry_where_the_look_had_said_failed() -> None:
     assert again.memo["archive"] == [{"before": {"operation_failed": False}, "seen": {"up": True}}]
 
 
+@pytest.mark.parametrize("verb", [Verb.RETRY, Verb.RETRY_FROM])
+def test_a_retry_with_wipe_takes_the_memo_anew_also_where_the_step_ended_unsure(verb: Verb) -> None:
+    row = remembering(failed("install_os", FailureClass.UNKNOWN), {"host_key": "old"}, seen={"up": True})
+    decision = told(held(row), a_recipe(row), a_command(verb, step="install_os", wipe=True))
+    again = by_name(decision)["install_os"]
+
+    assert (again.before, again.seen) == ({}, {})
+    assert again.memo["archive"] == [{"before": {"host_key": "old"}, "seen": {"up": True}}]
+
+
 def test_each_retry_adds_to_the_archive() -> None:
     row = remembering(failed("install_os"), {"n": 1})
     row = replace(row, memo={**row.memo, "archive": [{"before": {"n": 0}, "seen": {}}]})

@@ -410,6 +410,17 @@ def test_a_server_that_is_lost_while_it_is_undone_is_left_alone() -> None:
     assert (decision.then, decision.result) == (Then.END, Result.LOST)
 
 
+def test_a_server_that_is_lost_while_it_is_undone_keeps_only_what_was_not_undone() -> None:
+    undone = [an_undo_row("cancel_install", undoes=6, pos=9, state=StepState.DONE)]
+    undone += [an_undo_row("close_ports", undoes=4, pos=10, state=StepState.DONE)]
+    steps = going_back(an_undo_row("drop_addresses", undoes=3, pos=11), *undone)
+    lost = Looked(Failed(FailureClass.LOST, "another owner"), at(60), at(60))
+    decision = decide(an_attempt(pos=11, direction=Direction.BACK), steps, lost, POLICIES)
+    ended = next(event for event in decision.events if event.kind is EventKind.ATTEMPT_ENDED)
+
+    assert ended.data["left"] == ["domain", "address"]
+
+
 @pytest.mark.parametrize("why", [FailureClass.INPUT, FailureClass.SITE, FailureClass.SERVER])
 def test_a_loss_while_undoing_does_not_hide_why_the_order_went_back(why: FailureClass) -> None:
     steps = going_back(an_undo_row("close_ports", undoes=4, pos=9), an_undo_row("release", undoes=1, pos=10))

@@ -149,6 +149,16 @@ def test_only_a_claim_pays_for_being_refused() -> None:
     assert [name for name, policy in POLICIES.items() if policy.refusal_costs] == ["claim"]
 
 
+@pytest.mark.parametrize(("locked", "state"), [(True, StepState.FAILED), (False, StepState.PENDING)])
+def test_only_a_locked_object_costs_the_claim_a_try(locked: bool, state: StepState) -> None:  # noqa: FBT001 - a case
+    # while the place is away no candidate may be passed over after the other
+    row = acted(a_step_row("claim"), StepState.BEGUN, tries=POLICIES["claim"].tries)
+    after = becomes(row, NotTaken("no", at(5), locked=locked))
+
+    assert after.state is state
+    assert after.tries == (row.tries if locked else row.tries - 1)
+
+
 def test_a_refused_step_is_tried_again_at_growing_distance() -> None:
     policy = POLICIES["domain"]
     distances = []
@@ -269,6 +279,34 @@ def test_a_listed_wait_ends_by_itself_when_time_changes_what_the_list_means() ->
 
     assert early.resume_at == T0 + POLICIES["install_os"].settle
     assert late.resume_at == at(9000)
+
+
+@pytest.mark.parametrize("outcome", [NotBegun(), Wait("not visible", listed=True), Unknown("hm", listed=True)])
+def test_a_turn_that_no_list_has_reached_yet_is_asked_of_the_next_list(outcome: NotBegun | Wait | Unknown) -> None:
+    # woken at the settle time, yet the last list began before it: the deadline must not be the next turn
+    policy = POLICIES["install_os"]
+    row = acted(a_step_row("install_os"), deadline_at=at(9000))
+    now = T0 + policy.settle + timedelta(seconds=1)
+    unread = given(row, Looked(outcome, now, now - timedelta(seconds=20)))
+
+    assert unread.resume_at == now + policy.backoff
+    if not isinstance(outcome, NotBegun):
+        assert given(row, Looked(outcome, now, now)).resume_at == at(9000)
+
+
+def test_a_list_is_read_often_until_an_unanswered_act_is_seen() -> None:
+    decision = given(acted(a_step_row("install_os"), StepState.BEGUN), NoAnswer("limit", at(15)))
+
+    assert decision.awaits is Awaits.SHORT
+    assert given(acted(a_step_row("domain"), StepState.BEGUN), NoAnswer("limit", at(15))).awaits is None
+
+
+def test_a_wait_says_itself_whether_the_list_is_read_often() -> None:
+    row = acted(a_step_row("install_os"))
+
+    assert given(row, looked(Wait("not visible", listed=True, soon=True), 5)).awaits is Awaits.SHORT
+    assert given(row, looked(Wait("running", listed=True), 5)).awaits is Awaits.LONG
+    assert given(row, looked(Wait("later"), 5)).awaits is None
 
 
 def test_a_wait_for_an_instant_is_woken_then() -> None:
