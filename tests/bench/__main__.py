@@ -17,11 +17,11 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import chains, ticks
+from tests.bench import chains, opens, ticks
 from tests.bench.figures import Figure
 from tests.bench.house import House, house
 
-PARTS = ("chains", "ticks")
+PARTS = ("chains", "ticks", "opens")
 LEAST = 7  #: rounds
 
 
@@ -56,6 +56,8 @@ def measure(made: House, parts: list[str] | tuple[str, ...], rounds: int) -> Ite
     if "ticks" in parts:
         for parked in (1_000, 10_000):
             yield from ticks.measure(made, parked=parked, rounds=rounds)
+    if "opens" in parts:
+        yield from opens.measure(made, rounds=rounds)
 
 
 def parse() -> argparse.Namespace:
