@@ -117,6 +117,7 @@ def test_a_flag_that_is_up_is_waited_for_and_remembered() -> None:
     assert isinstance(outcome, Wait)
     assert outcome.seen == {"up": True}
     assert outcome.listed
+    assert not outcome.soon
 
 
 @pytest.mark.parametrize("state", [StepState.ACTING, StepState.UNSURE])
@@ -173,6 +174,7 @@ def test_an_install_that_is_not_visible_yet_is_waited_for_up_to_the_grace() -> N
 
     assert isinstance(outcome, Wait)
     assert outcome.until == at(SETTLE)
+    assert outcome.soon, "three lists must be read before the settle time"
 
 
 def test_an_install_never_seen_is_not_done_however_long_ago() -> None:
