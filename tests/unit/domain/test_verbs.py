@@ -150,8 +150,13 @@ def test_a_retry_from_a_step_that_is_not_at_or_before_the_failed_one_is_refused(
     assert said(a_command(Verb.RETRY_FROM, step=step)) == f"no step {step} at or before ping"
 
 
-def test_a_retry_from_before_the_claim_is_refused() -> None:
-    assert "claim" in said(a_command(Verb.RETRY_FROM, step="account", wipe=True))
+@pytest.mark.parametrize("unacted", [(), ("claim",)])
+def test_a_retry_from_before_the_claim_is_refused(unacted: tuple[str, ...]) -> None:
+    attempt, _ = failed()
+    steps = a_recipe(a_step_row("ping", state=StepState.FAILED), unacted=unacted)
+    command = a_command(Verb.RETRY_FROM, step="account", wipe=True)
+
+    assert "claim" in refusal(command, attempt, steps, POLICIES)
 
 
 @pytest.mark.parametrize("step", ["domain", "switch_port", "power_on", "install_os"])

@@ -209,8 +209,17 @@ def test_it_never_began_when_three_whole_lists_in_time_show_no_start() -> None:
         (30, 60, SETTLE + 1, SETTLE + 5),
         (60, 90, 110),
         (10, 20, 70, 110),
+        (20, 40, 60),
     ],
-    ids=["none", "two", "before the act", "after the settle time", "a gap at first", "a gap in between"],
+    ids=[
+        "none",
+        "two",
+        "before the act",
+        "after the settle time",
+        "a gap at first",
+        "a gap in between",
+        "a gap at last",
+    ],
 )
 def test_with_a_gap_in_the_readings_it_is_unknown(lists: Sequence[float]) -> None:
     assert isinstance(look(begun(), observed=SETTLE + 60, lists=lists), Unknown)

@@ -87,6 +87,7 @@ def test_all_spans_are_scaled_for_the_demo() -> None:
 
     assert short.settle == POLICIES["install_os"].settle / 100
     assert short.deadline == POLICIES["install_os"].deadline / 100
+    assert short.visible == POLICIES["install_os"].visible / 100
     assert (short.tries, short.undo) == (POLICIES["install_os"].tries, "cancel_install")
 
 
