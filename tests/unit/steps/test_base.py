@@ -172,6 +172,17 @@ def test_an_act_is_judged_by_a_list_that_began_after_it(state: StepState) -> Non
     assert stale(a_context(STEP, row, view=a_view(observed_from=at(50)))) is None
 
 
+@pytest.mark.parametrize("state", [StepState.PENDING, StepState.ACTING, StepState.UNSURE])
+def test_a_wait_for_the_next_list_ends_with_it_although_nothing_changes(state: StepState) -> None:
+    row = replace(acted(a_step_row("power_on", arrived_at=at(50)), when=at(50)), state=state)
+    outcome = stale(a_context(STEP, row, view=a_view(observed_from=at(49)), now=at(60)))
+
+    assert isinstance(outcome, (Wait, Unknown))
+    assert outcome.listed
+    assert outcome.until is not None
+    assert outcome.until <= at(60) + STEP.policy.backoff
+
+
 def test_a_memo_is_taken_from_a_list_that_began_after_the_arrival() -> None:
     row = a_step_row("power_on", arrived_at=at(50))
     outcome = stale(a_context(STEP, row, view=a_view(observed_from=at(49))))
