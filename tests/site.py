@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from provisioner.domain.service import Order
@@ -32,6 +33,7 @@ SHORT = Spans(
 )  # fmt: skip
 #: settle times are outlasted by the fake's effects, which come after a number of list calls
 SCALE = 0.002
+PATIENCE = timedelta(seconds=60)
 
 
 @dataclass
@@ -73,7 +75,9 @@ class Site:
     def __init__(self, url: str, *, spans: Spans = SHORT, scale: float = SCALE, pool_size: int = 2) -> None:
         self.database = Database(url, pool_size=pool_size)
         self.spans = spans
-        self.policies = recipes.policies({}, scale=scale)
+        # deadlines stay long: on a busy machine a good server would else be given up
+        scaled = recipes.policies({}, scale=scale)
+        self.policies = {name: replace(one, deadline=max(one.deadline, PATIENCE)) for name, one in scaled.items()}
         self.engine = EngineStore(self.database, spans)
         self.reconciler = ReconcilerStore(self.database, spans)
         self.planner = PlanningStore(self.database, spans)
