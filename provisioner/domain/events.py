@@ -31,6 +31,8 @@ class EventKind(StrEnum):
     CONNECTION_RESTRICTED = "connection_restricted"
     CONNECTION_PAUSED = "connection_paused"
     CONNECTION_HEALED = "connection_healed"
+    AUDIT_FOUND = "audit_found"  #: panel and database differ in a way that they did not at the last audit
+    INSTALLATION_HALTED = "installation_halted"  #: the database went back, or is a copy: workers refuse to act
 
 
 #: events that a person must hear of
