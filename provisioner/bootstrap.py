@@ -25,6 +25,7 @@ from provisioner.store.engine import EngineStore
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
+from provisioner.store.quarantine import QuarantineStore
 from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
@@ -45,6 +46,7 @@ class App:
     engine: EngineStore
     reconciler: ReconcilerStore
     planner: PlanningStore
+    quarantine: QuarantineStore
     observer: ObserverStore
     services: ServicesStore
     catalogue: CatalogueStore
@@ -97,6 +99,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         engine=EngineStore(database, spans),
         reconciler=ReconcilerStore(database, spans),
         planner=PlanningStore(database, spans),
+        quarantine=QuarantineStore(database),
         observer=ObserverStore(database, spans),
         services=ServicesStore(database),
         catalogue=CatalogueStore(database, vault, spans),

@@ -1,7 +1,7 @@
 """What the core asks of the world, one small Protocol a need; knows the domain and nobody else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -231,6 +231,7 @@ class Touched:
     secrets: Mapping[str, int]  #: name → id of a secret
     root_task_id: str
     task_id: str
+    params: Mapping[str, Any] = field(default_factory=dict)  #: of the job; JSON, no secrets
 
 
 class Refusal(StrEnum):
@@ -385,6 +386,26 @@ class Planned:
     wakeup: Wakeup | None = None  #: an attempt was made: send it
     observe: int | None = None  #: this connection's list is too old: read it first, then plan again
     job_id: int = 0
+
+
+class Quarantine(Protocol):
+    """The store as the stop of the line sees it: servers out of sale, and their way back."""
+
+    def retests(self, recipe: Sequence[tuple[str, timedelta]], limit: int) -> int:
+        """Start the way back of servers whose place has healed; returns how many."""
+        ...
+
+    def release(
+        self, connection: str, server: str, *, recipe: Sequence[tuple[str, timedelta]], by: str, anyway: bool
+    ) -> int:
+        """Start the way back of one server; returns the job. Raises `NotFound`, `IllegalMove`."""
+        ...
+
+    def quarantine(
+        self, connection: str, server: str, *, recipe: Sequence[tuple[str, timedelta]], by: str, reason: str
+    ) -> int:
+        """Begin to take a free server out of sale; returns the job. Raises `NotFound`, `IllegalMove`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,6 +569,10 @@ class Reads(Protocol):
 
     def events(self, *, job_id: int | None, service_id: int | None, after: int, limit: int) -> Sequence[Facts]:
         """Give the timeline of a job or a service after a sequence number, oldest first."""
+        ...
+
+    def servers(self, *, connection: str | None, server: str | None, quarantined: bool, limit: int) -> Sequence[Facts]:
+        """Give the servers that fit, each with what binds it and its strikes."""
         ...
 
     def connections(self) -> Sequence[Facts]:

@@ -124,9 +124,13 @@ class Served:
         """Do one reconcile tick, read the lists that it asks for, deliver what is due."""
         ports = self.ports
         reconcile(
-            reconciler=ports.reconciler, planner=ports.planner, waker=self.waker, policies=ports.policies,
+            reconciler=ports.reconciler,
+            planner=ports.planner,
+            quarantine=ports.quarantine,
+            waker=self.waker,
+            policies=ports.policies,
             spans=ports.spans,
-        )  # fmt: skip
+        )
         lists, self.waker.lists = self.waker.lists, set()
         for connection in lists:
             observe(connection, owner="test:o", observer=ports.observer, drivers=ports.drivers, waker=self.waker)

@@ -17,6 +17,7 @@ from provisioner.store.database import Database, as_json
 from provisioner.store.engine import EngineStore
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
+from provisioner.store.quarantine import QuarantineStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
 from provisioner.usecases import recipes
@@ -81,6 +82,7 @@ class Site:
         self.engine = EngineStore(self.database, spans)
         self.reconciler = ReconcilerStore(self.database, spans)
         self.planner = PlanningStore(self.database, spans)
+        self.quarantine = QuarantineStore(self.database)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
         self.key = generate_key()
@@ -161,9 +163,13 @@ class Site:
     def tick(self) -> None:
         """Do one reconcile tick, and read the lists that it asks for."""
         reconcile(
-            reconciler=self.reconciler, planner=self.planner, waker=self.waker, policies=self.policies,
-            spans=self.spans
-        )  # fmt: skip
+            reconciler=self.reconciler,
+            planner=self.planner,
+            quarantine=self.quarantine,
+            waker=self.waker,
+            policies=self.policies,
+            spans=self.spans,
+        )
         lists, self.waker.lists = self.waker.lists, set()
         for connection in lists:
             observe(connection, owner=self.owner(), observer=self.observer, drivers=self.drivers, waker=self.waker)

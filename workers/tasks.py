@@ -44,6 +44,7 @@ def reconcile() -> dict[str, int]:
         tick(
             reconciler=ports.reconciler,
             planner=ports.planner,
+            quarantine=ports.quarantine,
             waker=ports.waker,
             policies=ports.policies,
             spans=ports.spans,

@@ -32,13 +32,14 @@ from provisioner.domain.outcome import (
     Unknown,
     Wait,
 )
-from provisioner.domain.states import STEP_OPEN, AttemptState, Direction, JobKind, StepState
+from provisioner.domain.states import ON_CLAIM, STEP_OPEN, AttemptState, Direction, JobKind, StepState
 from provisioner.domain.verbs import CLAIM, hand_over_begun, refusal
 from provisioner.errors import FailureClass
 
 ACCOUNT = "account"
 RELEASE = "release"
 QUARANTINE = "quarantine"
+INSPECT = "inspect"
 BLAMED_ON_SERVER = frozenset({FailureClass.SERVER, FailureClass.UNKNOWN})  #: end in quarantine
 NOT_OURS = frozenset({FailureClass.LOST, FailureClass.DRIFT})  #: touch nothing more
 PUT_OFF_MAX = timedelta(hours=6)  #: longest distance between two tries of a release
@@ -400,7 +401,7 @@ def _arrive(row: StepRow, around: _Around) -> StepRow:
 
 
 def _result(around: _Around, last: StepRow) -> Result:
-    if around.attempt.kind is JobKind.RELEASE:
+    if around.attempt.kind in ON_CLAIM:
         return Result.RELEASED if last.name == RELEASE else Result.QUARANTINED
     if around.attempt.direction is Direction.FORWARD:
         return Result.SUCCEEDED
@@ -457,8 +458,8 @@ def _after_failure(around: _Around, failed: StepRow, failure_class: FailureClass
     if attempt.direction is Direction.BACK:
         return _undo_failed(around, failed, failure_class)
     nobody_s_yet = attempt.kind is JobKind.OPEN and not hand_over_begun(_with(around.steps, failed))
-    if attempt.kind is JobKind.RELEASE:
-        return _put_off(around, failed, failure_class, reason)
+    if attempt.kind in ON_CLAIM:
+        return _on_claim_failed(around, failed, failure_class, reason)
     if not nobody_s_yet:
         return _hold(around, failed, reason, failure_class)
     if attempt.hold_on_failure and failure_class in BLAMED_ON_SERVER and failed.name != CLAIM:
@@ -479,10 +480,18 @@ def _undo_failed(around: _Around, failed: StepRow, failure_class: FailureClass) 
     return Decision(attempt, (failed, arriving, *rest[1:]), Then.PROCEED)
 
 
+def _on_claim_failed(around: _Around, failed: StepRow, failure_class: FailureClass, reason: str) -> Decision:
+    """Nobody's server: what was only looked at ends as it stands, what must be done is tried again later."""
+    attempt = replace(around.attempt, reason=reason, reason_class=failure_class)
+    if failure_class in NOT_OURS:
+        return _end(around, (failed,), Result.LOST, attempt=attempt)
+    if failed.name == INSPECT:
+        return _end(around, (failed,), Result.QUARANTINED, attempt=attempt)
+    return _put_off(around, failed, failure_class, reason)
+
+
 def _put_off(around: _Around, failed: StepRow, failure_class: FailureClass, reason: str) -> Decision:
     """Try a release again with growing distance; then ask a person."""
-    if failure_class in NOT_OURS:
-        return _end(around, (failed,), Result.LOST)
     if around.attempt.put_off >= PUT_OFF_LIMIT:
         return _hold(around, failed, f"release incomplete: {reason}", failure_class)
     distance = min(around.policy.backoff_max * 2**around.attempt.put_off, PUT_OFF_MAX)
@@ -596,7 +605,7 @@ def _obey(around: _Around, command: Command) -> Decision:
         case Verb.CANCEL if around.attempt.direction is Direction.BACK:
             attempt = replace(around.attempt, given_up=Verb.CANCEL, state=AttemptState.RUNNING)
             return Decision(attempt, (row,), Then.LOOK)
-        case Verb.CANCEL if around.attempt.kind is JobKind.RELEASE:  # it undoes already, and has no undo of its own
+        case Verb.CANCEL if around.attempt.kind in ON_CLAIM:  # nobody's server: there is no undo of an undo
             reason = f"cancelled by {command.by}"
             attempt = replace(around.attempt, given_up=Verb.CANCEL, reason=reason)
             return _end(around, (_give_up(around, reason),), Result.INCOMPLETE, attempt=attempt)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from provisioner.domain.attempt import Attempt, Result, Verb
-from provisioner.domain.states import ClaimState, JobKind, JobState, ServiceState, WaitsFor
+from provisioner.domain.states import ON_CLAIM, ClaimState, JobKind, JobState, ServiceState, WaitsFor
 from provisioner.errors import FailureClass
 
 
@@ -29,11 +29,8 @@ def conclude(
 
     *counted* is the number of ended attempts of the job that a server was blamed for, this one included.
     """
-    if attempt.kind is JobKind.RELEASE:
-        gone = result in (Result.LOST, Result.RELEASED)
-        claim = ClaimState.ENDED if gone else ClaimState.QUARANTINED
-        job = JobState.CANCELLED if attempt.given_up is Verb.CANCEL else JobState.SUCCEEDED
-        return Conclusion(job, claim, attempt.reason)
+    if attempt.kind in ON_CLAIM:
+        return _on_claim(result, attempt)
     if result is Result.SUCCEEDED:
         return Conclusion(JobState.SUCCEEDED, ClaimState.HANDED)
     kept = result in (Result.QUARANTINED, Result.INCOMPLETE)
@@ -67,3 +64,21 @@ def conclude(
         sentence = f"{counted} of at most {attempts_max} servers failed; the last: {reason}"
         return Conclusion(JobState.FAILED, claim, sentence, ServiceState.FAILED, release_job=release_job)
     return Conclusion(JobState.QUEUED, claim, reason, release_job=release_job)
+
+
+#: of a job on a claim: the ends that its asker wanted; a release only goes on with what an open left
+WANTED = {
+    JobKind.RELEASE: frozenset(Result),
+    JobKind.RETEST: frozenset({Result.RELEASED}),
+    JobKind.QUARANTINE: frozenset({Result.QUARANTINED}),
+}
+
+
+def _on_claim(result: Result, attempt: Attempt) -> Conclusion:
+    """Nobody's server: it is free again or somebody else's, or it stays out of sale."""
+    gone = result in (Result.LOST, Result.RELEASED)
+    claim = ClaimState.ENDED if gone else ClaimState.QUARANTINED
+    if attempt.given_up is Verb.CANCEL:
+        return Conclusion(JobState.CANCELLED, claim, attempt.reason)
+    job = JobState.SUCCEEDED if result in WANTED[attempt.kind] else JobState.FAILED
+    return Conclusion(job, claim, attempt.reason)

@@ -27,6 +27,12 @@ class JobKind(StrEnum):
 
     OPEN = "open"  #: provision a server and hand it over
     RELEASE = "release"  #: go on with an undo that did not end, on a claim
+    RETEST = "retest"  #: read a quarantined server whole, and give it back to stock if nothing is wrong
+    QUARANTINE = "quarantine"  #: take a free server out of sale
+
+
+#: jobs on a server that is nobody's: they stand on a claim, not on a service
+ON_CLAIM = frozenset({JobKind.RELEASE, JobKind.RETEST, JobKind.QUARANTINE})
 
 
 class JobState(StrEnum):

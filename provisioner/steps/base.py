@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from provisioner.domain.attempt import Policy, StepRow
 from provisioner.domain.outcome import Acted, Failed, Look, Memo, More, NotBegun, Record, Wait
@@ -37,6 +37,7 @@ class StepContext:
     clock: Clock
     accounts: Callable[[], AccountBook]
     secret: Callable[[str], str]  #: `root_password`, `panel_password`
+    params: Mapping[str, Any] = field(default_factory=dict)  #: what the job was asked with; JSON, no secrets
     reading_at: datetime | None = None
     _reading: ServerReading | None = field(default=None, repr=False)
 

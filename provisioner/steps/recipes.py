@@ -13,6 +13,7 @@ from provisioner.steps.base import Step
 from provisioner.steps.claim import Claim
 from provisioner.steps.domain import AssignDomain, FreeDomain
 from provisioner.steps.hand_over import HandOver
+from provisioner.steps.inspection import Inspect
 from provisioner.steps.install import CancelInstall, InstallOs
 from provisioner.steps.ping import Ping
 from provisioner.steps.power import PowerOn
@@ -43,10 +44,27 @@ UNDO: tuple[Step, ...] = (
     Quarantine(),
 )
 
-#: a release takes its steps from the undo that did not end
-RECIPES: Mapping[JobKind, tuple[Step, ...]] = {JobKind.OPEN: OPEN, JobKind.RELEASE: ()}
+#: a quarantined server goes back to stock; disks and power are not touched
+RETEST: tuple[Step, ...] = (
+    Inspect(),  # 00 read whole: nothing of an old order, no failure flag
+    Release(),  # 01 owner and our note leave in one edit
+)
 
-STEPS: Mapping[str, Step] = {step.name: step for step in (*OPEN, *UNDO)}
+#: a person takes a free server out of sale
+QUARANTINE: tuple[Step, ...] = (
+    Claim(),  # 00 owner := our administrator
+    Quarantine(),  # 01 reason in the notes, disabled
+)
+
+#: a release takes its steps from the undo that did not end
+RECIPES: Mapping[JobKind, tuple[Step, ...]] = {
+    JobKind.OPEN: OPEN,
+    JobKind.RELEASE: (),
+    JobKind.RETEST: RETEST,
+    JobKind.QUARANTINE: QUARANTINE,
+}
+
+STEPS: Mapping[str, Step] = {step.name: step for step in (*OPEN, *UNDO, *RETEST)}
 
 
 def policies(overrides: Mapping[str, Mapping[str, float]] | None = None, *, scale: float = 1.0) -> Mapping[str, Policy]:

@@ -5,19 +5,22 @@ from collections.abc import Iterable
 from provisioner.domain.events import EventKind
 from provisioner.domain.spans import Spans
 from provisioner.store.database import Session, as_json
+from provisioner.store.quarantine import blameless
 
 TELL = """
 WITH n AS (UPDATE connection SET next_seq = next_seq + 1 WHERE id = %(id)s RETURNING next_seq - 1 AS seq)
 INSERT INTO event (connection_id, seq, kind, text, data)
 SELECT %(id)s, n.seq, %(kind)s, %(text)s, %(data)s::jsonb FROM n"""
 
+#: only a canary's failure doubles the distance to the next: those that were under way say nothing new
 RESTRICT = """
 UPDATE connection SET state = 'restricted', restricted_step = %(step)s, pause_reason = %(reason)s,
        canary_seconds = CASE WHEN restricted_step = %(step)s
                              THEN least(canary_seconds * 2, %(most)s) ELSE %(first)s END,
        canary_at = clock_timestamp() + CASE WHEN restricted_step = %(step)s
                              THEN least(canary_seconds * 2, %(most)s) ELSE %(first)s END * interval '1 s'
- WHERE id = %(id)s AND state IN ('active', 'restricted') RETURNING id"""
+ WHERE id = %(id)s AND state IN ('active', 'restricted')
+   AND (restricted_step <> %(step)s OR canary_at <= clock_timestamp()) RETURNING id"""
 
 HEAL = """
 UPDATE connection SET failures = failures - %(steps)s::text[],
@@ -75,6 +78,7 @@ def restrict(session: Session, connection_id: int, step: str, reason: str, spans
     if session.row(RESTRICT, **values) and before != step:
         text = f"{step} fails for the place's fault: {reason}"
         tell(session, connection_id, EventKind.CONNECTION_RESTRICTED, text, step=step)
+    blameless(session, connection_id, step)
 
 
 def heal(session: Session, connection_id: int, steps: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from provisioner.store import rows
 from provisioner.store.connections import COUNT_TROUBLE, heal, pause, restrict
 from provisioner.store.database import Database, Row, Session, as_json
 from provisioner.store.messages import WAKEUP_COLUMNS, wakeup
+from provisioner.store.quarantine import over, strike
 
 STEPS_OF = """
   (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.pos) FROM step s WHERE s.attempt_id = a.id)"""
@@ -276,7 +277,7 @@ class EngineStore:
             session.rows(END_ATTEMPT, attempt=touched.attempt_id)
             self._record(session, touched, decision)
             self._conclude_job(session, touched, conclusion)
-            self._conclude_claim(session, touched, conclusion)
+            self._conclude_claim(session, touched, decision, conclusion)
             if conclusion.restrict:
                 failed = _failed_name(touched, decision)
                 restrict(session, touched.connection_id, failed, decision.attempt.reason, self._spans)
@@ -313,8 +314,18 @@ class EngineStore:
             )
             session.rows(NEXT_JOB, service=touched.service_id)
 
-    def _conclude_claim(self, session: Session, touched: Touched, conclusion: Conclusion) -> None:
+    def _conclude_claim(self, session: Session, touched: Touched, decision: Decision, conclusion: Conclusion) -> None:
         session.rows(END_CLAIM, claim=touched.claim.id, state=conclusion.claim, reason=conclusion.reason)
+        if conclusion.claim is ClaimState.QUARANTINED:
+            strike(
+                session,
+                touched.attempt_id,
+                step=_failed_name(touched, decision) if touched.service_id else "",
+                reason_class=decision.attempt.reason_class,
+                reason=decision.attempt.reason,
+            )
+        elif conclusion.claim is ClaimState.ENDED:
+            over(session, touched.attempt_id)
         if conclusion.claim is not ClaimState.HANDED and touched.service_id is not None:
             session.rows(
                 "UPDATE service SET claim_id = NULL WHERE id = %(id)s AND claim_id = %(claim)s",
@@ -488,8 +499,8 @@ UPDATE job SET plan_at = clock_timestamp(), waits_for = NULL
               ORDER BY seq LIMIT 1)"""
 
 END_CLAIM = """
-UPDATE claim SET state = %(state)s, reason = %(reason)s,
-       strikes = strikes + CASE WHEN %(state)s = 'quarantined' AND state <> 'quarantined' THEN 1 ELSE 0 END,
+UPDATE claim SET state = %(state)s,
+       reason = CASE WHEN state = 'quarantined' AND %(state)s = 'quarantined' THEN reason ELSE %(reason)s END,
        ended_at = CASE WHEN %(state)s = 'ended' THEN clock_timestamp() END
  WHERE id = %(claim)s"""
 
@@ -709,6 +720,7 @@ def _touched(row: Row) -> Touched:
         },
         root_task_id=row["root_task_id"],
         task_id=row["last_task_id"],
+        params=row["params"],
     )
 
 

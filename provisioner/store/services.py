@@ -270,6 +270,11 @@ class ServicesStore:
     def _anew(session: Session, job: Row, given: Command) -> None:
         if job["state"] not in (JobState.FAILED, JobState.CANCELLED):
             raise IllegalMove(f"job {job['id']} is {job['state']}; only a held, failed or cancelled one can be retried")
+        if job["service_id"] is None:
+            raise IllegalMove(
+                f"job {job['id']} ({job['kind']}) was about a server, not a service; "
+                "give the verb again: `provisioner server release` or `server quarantine`"
+            )
         if job["newest"] != job["id"]:
             raise IllegalMove(f"job {job['id']} is not the newest of its service; retry job {job['newest']}")
         if job["service_state"] != ServiceState.FAILED:

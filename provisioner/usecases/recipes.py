@@ -12,7 +12,12 @@ from provisioner.steps import recipes
 from provisioner.steps.install import InstallOs
 
 #: how a job kind is called in Flower
-CHAINS: Mapping[JobKind, str] = {JobKind.OPEN: "dedicated", JobKind.RELEASE: "release"}
+CHAINS: Mapping[JobKind, str] = {
+    JobKind.OPEN: "dedicated",
+    JobKind.RELEASE: "release",
+    JobKind.RETEST: "retest",
+    JobKind.QUARANTINE: "quarantine",
+}
 #: undo → the step that it undoes
 UNDONE: Mapping[str, str] = {step.policy.undo: step.name for step in recipes.OPEN if step.policy.undo}
 
@@ -34,7 +39,11 @@ def task_name(wakeup: Wakeup) -> str:
 
 def task_names() -> Sequence[str]:
     """Give every task that a message may be for."""
-    forward = [f"{CHAINS[JobKind.OPEN]}.{pos:02d}_{step.name}" for pos, step in enumerate(recipes.OPEN)]
+    forward = [
+        f"{CHAINS[kind]}.{pos:02d}_{step.name}"
+        for kind, steps in recipes.RECIPES.items()
+        for pos, step in enumerate(steps)
+    ]
     undo = [f"undo.{recipes.OPEN.index(step):02d}_{step.name}" for step in recipes.OPEN if step.policy.undo]
     last = ["undo.release", "undo.quarantine"]
     release = [
@@ -74,6 +83,6 @@ def check_patience(found: Mapping[str, Policy], spans: Spans) -> None:
         )
 
 
-def open_recipe(found: Mapping[str, Policy]) -> Sequence[tuple[str, timedelta]]:
-    """Give the steps of `open`, each with its deadline, as planning freezes them."""
-    return [(step.name, found[step.name].deadline) for step in recipes.OPEN]
+def recipe(kind: JobKind, found: Mapping[str, Policy]) -> Sequence[tuple[str, timedelta]]:
+    """Give the steps of a kind of job, each with its deadline, as planning freezes them."""
+    return [(step.name, found[step.name].deadline) for step in recipes.RECIPES[kind]]

@@ -6,8 +6,9 @@ import structlog
 
 from provisioner.domain.attempt import Policy
 from provisioner.domain.spans import Spans
-from provisioner.ports import Planner, Reconciler, Waker
-from provisioner.usecases.recipes import open_recipe
+from provisioner.domain.states import JobKind
+from provisioner.ports import Planner, Quarantine, Reconciler, Waker
+from provisioner.usecases.recipes import recipe
 
 log = structlog.get_logger()
 LIMIT = 50  #: attempts or jobs a tick: sending costs more than finding
@@ -15,8 +16,14 @@ SWEEP_SECONDS = 30.0
 
 
 def reconcile(
-    *, reconciler: Reconciler, planner: Planner, waker: Waker, policies: Mapping[str, Policy], spans: Spans,
-) -> Mapping[str, int]:  # fmt: skip
+    *,
+    reconciler: Reconciler,
+    planner: Planner,
+    quarantine: Quarantine,
+    waker: Waker,
+    policies: Mapping[str, Policy],
+    spans: Spans,
+) -> Mapping[str, int]:
     """
     Do one tick if it is our turn; returns how many of each were found. Any number may run at once.
 
@@ -24,6 +31,7 @@ def reconcile(
     """
     if not reconciler.beat("reconcile", spans.reconcile * 0.9):
         return {}
+    quarantine.retests(recipe(JobKind.RETEST, policies), LIMIT)
     lost = reconciler.expired(LIMIT)
     for dead in lost:
         log.warning("lease_ran_out", job_id=dead.wakeup.job_id, task=dead.task_id)
@@ -42,9 +50,9 @@ def reconcile(
 
 def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy]) -> int:
     """Plan the oldest jobs first; a list that is too old is read before anything is decided by it."""
-    recipe, started, asked = open_recipe(policies), 0, set()
+    steps, started, asked = recipe(JobKind.OPEN, policies), 0, set()
     for job_id in planner.to_plan(LIMIT):
-        planned = planner.plan(job_id, recipe)
+        planned = planner.plan(job_id, steps)
         if planned.observe is not None and planned.observe not in asked:
             asked.add(planned.observe)
             waker.observe(planned.observe)

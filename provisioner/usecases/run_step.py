@@ -229,6 +229,7 @@ class _Touch:
             clock=self.clock,
             accounts=cache(lambda: self.tools.engine.accounts(found)),  # once a look
             secret=self._secret,
+            params=found.params,
         )
 
     def _secret(self, name: str) -> str:

@@ -60,7 +60,7 @@ def show(package: str | None, *, reads: Reads, details: bool = True) -> Sequence
 def _stock(row: Facts, *, details: bool) -> StockView:
     places = [_place(place, row["now"]) for place in row["places"]]
     closed = {place.name: place.why for place in places if place.why}
-    reasons = [(server, _why_not(server, closed)) for server in row["servers"]]
+    reasons = [(server, why_not(server, closed)) for server in row["servers"]]
     enabled = row["disabled_at"] is None
     return StockView(
         package=row["name"],
@@ -101,12 +101,12 @@ def _error(place: Facts) -> str:
     return f" ({place['observe_error']})" if place["observe_error"] else ""
 
 
-def _why_not(server: Facts, closed: dict[str, str]) -> str:
+def why_not(server: Facts, closed: dict[str, str]) -> str:
     """Say why a server can't be sold; ours first: it explains most of what the list shows."""
     order = f"service {server['external_ref']} of {server['panel']}" if server["external_ref"] else "nobody"
     match server["claim_state"]:
         case "held":
-            return f"it is reserved for {order}"
+            return f"it is reserved for {order}" if server["external_ref"] else "it is being taken out of sale"
         case "handed":
             return f"it was handed over to {order}"
         case "releasing":

@@ -21,9 +21,13 @@ def measure(house: House, *, parked: int, rounds: int) -> Iterator[Figure]:
             time.sleep(0.01)
             began = time.perf_counter()
             found = reconcile(
-                reconciler=app.reconciler, planner=app.planner, waker=seed.Silent(), policies=app.policies,
+                reconciler=app.reconciler,
+                planner=app.planner,
+                quarantine=app.quarantine,
+                waker=seed.Silent(),
+                policies=app.policies,
                 spans=app.spans,
-            )  # fmt: skip
+            )
             if not found:
                 raise AssertionError("it was not our turn")
             if n > 1:  # the first ones connect, and sweep

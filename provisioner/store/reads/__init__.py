@@ -2,7 +2,7 @@
 
 from provisioner.ports import Facts
 from provisioner.store.database import Database
-from provisioner.store.reads import jobs, services, site, stock
+from provisioner.store.reads import jobs, servers, services, site, stock
 
 
 class ReadsStore:
@@ -46,6 +46,10 @@ class ReadsStore:
     def events(self, *, job_id: int | None, service_id: int | None, after: int, limit: int) -> list[Facts]:
         """Give the timeline of a job or a service after a sequence number, oldest first."""
         return jobs.events(self._db, job=job_id, service=service_id, after=after, limit=limit)
+
+    def servers(self, *, connection: str | None, server: str | None, quarantined: bool, limit: int) -> list[Facts]:
+        """Give the servers that fit, each with what binds it and its strikes."""
+        return servers.servers(self._db, connection=connection, server=server, quarantined=quarantined, limit=limit)
 
     def connections(self) -> list[Facts]:
         """List the connections; never a password."""

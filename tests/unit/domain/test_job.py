@@ -178,3 +178,21 @@ def test_a_release_that_is_cancelled_leaves_the_server_in_quarantine_and_begins_
 
     assert (conclusion.job, conclusion.claim) == (JobState.CANCELLED, ClaimState.QUARANTINED)
     assert not conclusion.release_job
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "job", "claim"),
+    [
+        (JobKind.RETEST, Result.RELEASED, JobState.SUCCEEDED, ClaimState.ENDED),
+        (JobKind.RETEST, Result.QUARANTINED, JobState.FAILED, ClaimState.QUARANTINED),
+        (JobKind.RETEST, Result.LOST, JobState.FAILED, ClaimState.ENDED),
+        (JobKind.QUARANTINE, Result.QUARANTINED, JobState.SUCCEEDED, ClaimState.QUARANTINED),
+        (JobKind.QUARANTINE, Result.LOST, JobState.FAILED, ClaimState.ENDED),
+    ],
+)
+def test_a_job_on_a_claim_succeeds_only_with_what_was_asked(
+    kind: JobKind, result: Result, job: JobState, claim: ClaimState
+) -> None:
+    conclusion = conclude(result, an_attempt(kind=kind), cancel_requested=False, counted=0, attempts_max=3)
+
+    assert (conclusion.job, conclusion.claim, conclusion.service) == (job, claim, None)

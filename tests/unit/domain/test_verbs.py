@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
-from provisioner.domain.states import STEP_OPEN, AttemptState, Direction, JobKind, StepState
+from provisioner.domain.states import ON_CLAIM, STEP_OPEN, AttemptState, Direction, JobKind, StepState
 from provisioner.domain.verbs import GOING_BACK, HANDED, NOT_HELD, OTHER_KIND, hand_over_begun, refusal
 from provisioner.steps import recipes
 from tests.builders import T0, a_command, a_recipe, a_step_row, an_attempt, an_undo_row
@@ -21,11 +21,11 @@ verb       | direction | kind    | attempt | place                  | row    | s
 cancel     | back      | *       | *       | *                      | *      |
 retry      | back      | *       | held    | *                      | *      |
 *          | back      | *       | *       | *                      | *      | the attempt already undoes itself
-swap       | *         | release | *       | *                      | *      | only an open
 cancel     | *         | *       | *       | hand_over, acted       | *      | hand-over has begun
-swap       | *         | *       | *       | hand_over, acted       | *      | hand-over has begun
+swap       | *         | open    | *       | hand_over, acted       | *      | hand-over has begun
 cancel     | *         | *       | *       | *                      | *      |
-swap       | *         | *       | *       | *                      | *      |
+swap       | *         | open    | *       | *                      | *      |
+swap       | *         | *       | *       | *                      | *      | only an open
 *          | *         | *       | goes on | *                      | *      | the attempt is not held
 retry      | *         | *       | held    | *                      | *      |
 skip       | *         | *       | held    | account                | *      | can't be skipped
@@ -75,7 +75,7 @@ def every_case() -> list[Asked]:
         if not (case.row is StepState.FAILED and case.state is not AttemptState.HELD)  # it is held at once
         if not (case.row in {StepState.ACTING, StepState.UNSURE} and not case.acted)
         if not (case.direction is Direction.BACK and case.row is StepState.FAILED)  # it is left behind at once
-        if not (case.direction is Direction.BACK and case.kind is JobKind.RELEASE)  # it has nothing to undo
+        if not (case.direction is Direction.BACK and case.kind in ON_CLAIM)  # it has nothing to undo
         if not (case.direction is Direction.BACK and case.place == "hand_over" and case.acted)  # no way back
     ]
 

@@ -31,7 +31,10 @@ def test_every_job_kind_has_a_recipe() -> None:
 
 
 def test_every_name_is_one_step() -> None:
-    assert len(recipes.STEPS) == len(recipes.OPEN) + len(recipes.UNDO)
+    named = {step.name: step for recipe in (*recipes.RECIPES.values(), recipes.UNDO) for step in recipe}
+
+    assert set(recipes.STEPS) == set(named)
+    assert all(type(recipes.STEPS[name]) is type(step) for name, step in named.items())
     assert all(step.name == name for name, step in recipes.STEPS.items())
 
 
@@ -71,7 +74,7 @@ def test_an_install_outlasts_the_panels_slowest_visible_effect() -> None:
 def test_power_and_install_are_proven_by_a_list_and_the_rest_by_a_read() -> None:
     listed = {name for name, policy in POLICIES.items() if not policy.proven_by_read}
 
-    assert listed == {"power_on", "install_os", "cancel_install"}
+    assert listed == {"power_on", "install_os", "cancel_install", "inspect"}
 
 
 def test_only_an_install_wipes() -> None:

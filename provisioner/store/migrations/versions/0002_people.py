@@ -75,14 +75,16 @@ CREATE TABLE quarantine (
     by            text NOT NULL DEFAULT 'engine',
     site          boolean NOT NULL DEFAULT false,  -- the place turned out to be to blame: goes back when it heals
     at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retested_at   timestamptz,  -- the engine tries once to give it back
     ended_at      timestamptz,
     ended_by      text NOT NULL DEFAULT '',
     UNIQUE (claim_id)  -- one strike a claim, however often its end is saved
 );
 -- a server's strikes, newest first
 CREATE INDEX quarantine_server ON quarantine (connection_id, server_ref, at);
--- what a healed place gives back
-CREATE INDEX quarantine_open ON quarantine (connection_id, step) WHERE ended_at IS NULL;
+-- what a healed place gives back, without reading what waits for a person
+CREATE INDEX quarantine_site ON quarantine (connection_id, step)
+ WHERE site AND ended_at IS NULL AND retested_at IS NULL;
 
 CREATE TABLE finding (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
