@@ -1,6 +1,6 @@
 """What the core asks of the world, one small Protocol a need; knows the domain and nobody else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,6 +11,7 @@ from provisioner.domain.catalogue import Caller, ConnectionSettings, Outlook, Ro
 from provisioner.domain.connection import ConnectionState, Endpoint
 from provisioner.domain.engine import Decision
 from provisioner.domain.job import Conclusion
+from provisioner.domain.life import Wish
 from provisioner.domain.server import (
     AddressRow,
     Capabilities,
@@ -27,6 +28,7 @@ from provisioner.domain.server import (
     UserRef,
 )
 from provisioner.domain.service import AccountBook, Claim, Order, Package
+from provisioner.domain.states import JobKind
 
 
 class Driver(Protocol):
@@ -114,6 +116,18 @@ class Driver(Protocol):
 
     def set_power(self, server: ServerRef, power: Power) -> None:
         """Ask for power on or off; seen later in the list. Repeatable. `Power.UNKNOWN` is refused."""
+        ...
+
+    def reboot(self, server: ServerRef) -> None:
+        """Ask for a reboot. Never to be repeated after an unknown outcome."""
+        ...
+
+    def set_password(self, user: UserRef, password: str) -> None:
+        """Set a user's password. Repeatable. Raises `BadValue` for one that the DCIM refuses."""
+        ...
+
+    def logs_in(self, login: str, password: str) -> bool:
+        """Say whether a user can log in; a look. Raises `Retryable` when the DCIM can't say."""
         ...
 
     def install(self, server: ServerRef, template: str, password: str) -> None:
@@ -300,6 +314,15 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Where a wish about a service came to."""
+
+    service_id: int
+    job_id: int
+    created: bool  #: False: this job carries it out already
+
+
+@dataclass(frozen=True, slots=True)
 class OnSale:
     """A package as an order finds it."""
 
@@ -323,6 +346,24 @@ class Services(Protocol):
 
     def command(self, job_id: int, given: Command, policies: Mapping[str, Policy]) -> Sequence[Wakeup]:
         """Give a verb to a job; returns the messages that are due. Raises `NotFound`, `IllegalMove`."""
+        ...
+
+
+class Life(Protocol):
+    """The store as a service's later wishes see it; each one transaction."""
+
+    def wish(
+        self,
+        panel: str,
+        external_ref: str,
+        given: Wish,
+        *,
+        by: str,
+        key: str | None = None,
+        secret: Sealed | None = None,
+        policies: Mapping[str, Policy],
+    ) -> tuple[Asked, Sequence[Wakeup]]:
+        """Take a wish, once a key; returns its job and messages. Raises `NotFound`, `IllegalMove`, `KeyReused`."""
         ...
 
 
@@ -363,6 +404,10 @@ class Reconciler(Protocol):
         ...
 
 
+#: kind of job and what it was asked with → its steps, each with its deadline
+RecipeOf = Callable[[JobKind, Mapping[str, Any]], Sequence[tuple[str, timedelta]]]
+
+
 class Planner(Protocol):
     """The store as planning sees it."""
 
@@ -370,8 +415,8 @@ class Planner(Protocol):
         """Give queued jobs whose turn it is, oldest first."""
         ...
 
-    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> "Planned":
-        """Take the next candidate for a job, or say what it waits for; one commit."""
+    def plan(self, job_id: int, recipe_of: RecipeOf) -> "Planned":
+        """Take the next candidate for a job, or its own server; or say what it waits for; one commit."""
         ...
 
     def to_observe(self) -> Sequence[int]:

@@ -22,7 +22,7 @@ from provisioner.domain.server import (
     UserRef,
 )
 from provisioner.domain.service import Account, AccountBook, Claim, ClaimId, Order, Package
-from provisioner.domain.states import AccountState, Direction, StepState
+from provisioner.domain.states import AccountState, Direction, JobKind, StepState
 from provisioner.steps.base import Step, StepContext
 from provisioner.steps.recipes import OPEN
 
@@ -292,6 +292,7 @@ def a_context(
     book: AccountBook = changes.pop("book", a_book())
     seen: dict[str, Any] = {
         "attempt_id": 1,
+        "kind": JobKind.OPEN,
         "row": row or a_step_row(step.name),
         "policy": step.policy,
         "order": an_order(),

@@ -15,6 +15,7 @@ from provisioner.drivers.fake import FakeDatacentre, FakeDriver, FakeProber
 from provisioner.ports import Driver, Placed, Wakeup
 from provisioner.store.database import Database, as_json
 from provisioner.store.engine import EngineStore
+from provisioner.store.life import LifeStore
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
 from provisioner.store.quarantine import QuarantineStore
@@ -85,6 +86,7 @@ class Site:
         self.quarantine = QuarantineStore(self.database)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
+        self.life = LifeStore(self.database)
         self.key = generate_key()
         self.vault = KeyVault.from_text(self.key)
         self.waker = ListWaker()

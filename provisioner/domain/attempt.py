@@ -107,6 +107,7 @@ class Verb(StrEnum):
     SKIP = "skip"  #: pass the step at which it is held
     SWAP = "swap"  #: give up this server, take the next candidate
     CANCEL = "cancel"  #: undo and end
+    INTERRUPT = "interrupt"  #: stand still until a suspension for abuse is over; given by the engine alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class Result(StrEnum):
     """How an attempt ended."""
 
     SUCCEEDED = "succeeded"
+    UNDONE = "undone"  #: on a customer's server: what the job did there was undone
     RELEASED = "released"  #: undone, the server is free again
     QUARANTINED = "quarantined"  #: undone as far as possible, the server is out of sale
     INCOMPLETE = "incomplete"  #: the undo did not end; the claim is quarantined, a job goes on unless it was cancelled
@@ -147,4 +149,5 @@ class Attempt:
     command: Command | None = None
     deliveries: int = 0  #: claims since the last save that recorded an outcome
     put_off: int = 0  #: times that a release was put off
+    interrupted: bool = False  #: stands still for a suspension; not a person's matter
     burnt_through: bool = False  #: the present step fails on server after server: the place is to blame

@@ -32,7 +32,7 @@ from provisioner.domain.outcome import (
     Unknown,
     Wait,
 )
-from provisioner.domain.states import ON_CLAIM, STEP_OPEN, AttemptState, Direction, JobKind, StepState
+from provisioner.domain.states import ON_CLAIM, ON_SERVICE, STEP_OPEN, AttemptState, Direction, JobKind, StepState
 from provisioner.domain.verbs import CLAIM, hand_over_begun, refusal
 from provisioner.errors import FailureClass
 
@@ -163,6 +163,12 @@ def decide(attempt: Attempt, steps: Sequence[StepRow], fact: Fact, policies: Pol
     """
     row = next(row for row in steps if row.pos == attempt.pos)
     around = _Around(attempt, tuple(steps), row, policies, fact.now)
+    decision = _learnt(around, fact)
+    return _stand_still(around, decision) if decision.attempt.given_up is Verb.INTERRUPT else decision
+
+
+def _learnt(around: "_Around", fact: Fact) -> Decision:
+    row = around.row
     match fact:
         case Looked(outcome, _, reading_at):
             return _looked(around, outcome, reading_at)
@@ -185,6 +191,18 @@ def decide(attempt: Attempt, steps: Sequence[StepRow], fact: Fact, policies: Pol
             return _hold(around, row, "every worker that touched it died; look before you retry")
         case _:
             assert_never(fact)
+
+
+def _stand_still(around: "_Around", decision: Decision) -> Decision:
+    """Hold an attempt that a suspension interrupts; an unsure act is settled first, and nothing new is begun."""
+    row = next((row for row in decision.rows if row.pos == decision.attempt.pos), around.row)
+    unsettled = decision.then is Then.PARK and row.state is StepState.UNSURE
+    if unsettled or decision.then in (Then.LOOK, Then.HOLD, Then.END):
+        return decision
+    attempt = replace(decision.attempt, state=AttemptState.HELD, given_up=None, interrupted=True)
+    if decision.then is Then.ACT:
+        return Decision(attempt, (around.row,), Then.HOLD)
+    return replace(decision, attempt=attempt, then=Then.HOLD, resume_at=None, awaits=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +423,8 @@ def _result(around: _Around, last: StepRow) -> Result:
         return Result.RELEASED if last.name == RELEASE else Result.QUARANTINED
     if around.attempt.direction is Direction.FORWARD:
         return Result.SUCCEEDED
+    if around.attempt.kind in ON_SERVICE:
+        return Result.UNDONE
     undone = around.others(lambda row: row.direction is Direction.BACK)
     if any(row.state is StepState.FAILED for row in (*undone, last)):
         return Result.INCOMPLETE
@@ -455,6 +475,8 @@ def _fail(around: _Around, failure_class: FailureClass, reason: str) -> Decision
 
 def _after_failure(around: _Around, failed: StepRow, failure_class: FailureClass, reason: str) -> Decision:
     attempt = around.attempt
+    if attempt.kind in ON_SERVICE:
+        return _on_service_failed(around, failed, failure_class, reason)
     if attempt.direction is Direction.BACK:
         return _undo_failed(around, failed, failure_class)
     nobody_s_yet = attempt.kind is JobKind.OPEN and not hand_over_begun(_with(around.steps, failed))
@@ -478,6 +500,49 @@ def _undo_failed(around: _Around, failed: StepRow, failure_class: FailureClass) 
     arriving = _arrive(rest[0], around)
     attempt = replace(around.attempt, pos=arriving.pos)
     return Decision(attempt, (failed, arriving, *rest[1:]), Then.PROCEED)
+
+
+def _on_service_failed(around: _Around, failed: StepRow, failure_class: FailureClass, reason: str) -> Decision:
+    """Ask a person where nothing else is left to do: a customer's server is never released, never quarantined."""
+    attempt = around.attempt
+    if attempt.kind is JobKind.CLOSE and failure_class not in NOT_OURS:
+        return _put_off(around, failed, failure_class, reason)
+    undoes = attempt.kind is JobKind.ADD_ADDRESS and failure_class not in NOT_OURS
+    if undoes and attempt.direction is Direction.FORWARD:
+        return _undo(around, failed, failure_class, reason)
+    return _hold(around, failed, reason, failure_class)
+
+
+def _undo(
+    around: _Around, stopped: StepRow, failure_class: FailureClass | None, reason: str, given_up: Verb | None = None
+) -> Decision:
+    """Append the undo of every step that acted, newest first; the server itself stays as it is."""
+    steps = _with(around.steps, stopped)
+    attempt = replace(around.attempt, reason_class=failure_class, reason=reason, given_up=given_up)
+    undos = _undos(around, steps)
+    if not undos:
+        return _end(around, (stopped,), Result.UNDONE, attempt=attempt)
+    start = max(row.pos for row in steps) + 1
+    rows = [replace(row, pos=start + i) for i, row in enumerate(undos)]
+    rows[0] = _arrive(rows[0], around)
+    attempt = replace(attempt, direction=Direction.BACK, state=AttemptState.RUNNING, pos=start)
+    event = Event(EventKind.COMPENSATING, f"undoing: {reason}", {"class": failure_class, "end": "undone"})
+    return Decision(attempt, (stopped, *rows), Then.PROCEED, events=(event,))
+
+
+def _undos(around: _Around, steps: Sequence[StepRow]) -> list[StepRow]:
+    """Give the undo of every step that acted, newest first."""
+    return [
+        StepRow(
+            pos=0,
+            name=undo,
+            direction=Direction.BACK,
+            undoes=row.pos,
+            memo={"undone": _undone(row, around.policies[row.name])},
+        )
+        for row in sorted(steps, key=lambda row: row.pos, reverse=True)
+        if row.acted_at is not None and (undo := around.undo(row))
+    ]
 
 
 def _on_claim_failed(around: _Around, failed: StepRow, failure_class: FailureClass, reason: str) -> Decision:
@@ -511,7 +576,9 @@ def _put_off(around: _Around, failed: StepRow, failure_class: FailureClass, reas
         reason=reason,
         reason_class=failure_class,
     )
-    return Decision(attempt, (again,), Then.PARK, resume_at=resume_at)
+    said = Event(EventKind.RELEASE_INCOMPLETE, f"release incomplete: {reason}", {"step": failed.name})
+    first = around.attempt.kind is JobKind.CLOSE and around.attempt.put_off == 0
+    return Decision(attempt, (again,), Then.PARK, resume_at=resume_at, events=(said,) if first else ())
 
 
 def _compensate(
@@ -535,17 +602,7 @@ def _compensate(
     if foreign:
         return _end(around, (stopped,), Result.LOST, attempt=attempt)
     final = final or (QUARANTINE if failure_class in BLAMED_ON_SERVER else RELEASE)
-    undos = [
-        StepRow(
-            pos=0,
-            name=undo,
-            direction=Direction.BACK,
-            undoes=row.pos,
-            memo={"undone": _undone(row, around.policies[row.name])},
-        )
-        for row in sorted(steps, key=lambda row: row.pos, reverse=True)
-        if row.acted_at is not None and (undo := around.undo(row))
-    ]
+    undos = _undos(around, steps)
     closing = StepRow(
         pos=0,
         name=final,
@@ -609,6 +666,13 @@ def _obey(around: _Around, command: Command) -> Decision:
             reason = f"cancelled by {command.by}"
             attempt = replace(around.attempt, given_up=Verb.CANCEL, reason=reason)
             return _end(around, (_give_up(around, reason),), Result.INCOMPLETE, attempt=attempt)
+        case Verb.CANCEL if around.attempt.kind in ON_SERVICE:
+            reason = f"cancelled by {command.by}"
+            return _undo(around, _give_up(around, reason), None, reason, given_up=Verb.CANCEL)
+        case Verb.INTERRUPT:
+            attempt = replace(around.attempt, given_up=Verb.INTERRUPT, reason=command.reason)
+            then = Then.LOOK if row.state is StepState.UNSURE else Then.PROCEED
+            return Decision(attempt, (row,), then)
         case Verb.CANCEL:
             reason = f"cancelled by {command.by}"
             return _compensate(around, _give_up(around, reason), None, reason, given_up=Verb.CANCEL, final=RELEASE)

@@ -10,6 +10,8 @@ class EventKind(StrEnum):
     """What happened."""
 
     ORDERED = "ordered"  #: an order was accepted
+    ASKED = "asked"  #: something was asked of a service
+    CONFIGURED = "configured"  #: the service as it was last read, with what differs from before
     WAITING = "waiting"  #: a job waits for stock, the site or a person
     ATTEMPT_STARTED = "attempt_started"  #: a candidate was taken
     STEP_BEGUN = "step_begun"  #: a step is about to act

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from provisioner.domain.attempt import Attempt, Result, Verb
-from provisioner.domain.states import ON_CLAIM, ClaimState, JobKind, JobState, ServiceState, WaitsFor
+from provisioner.domain.states import ON_CLAIM, ON_SERVICE, ClaimState, JobKind, JobState, ServiceState, WaitsFor
 from provisioner.errors import FailureClass
 
 
@@ -12,7 +12,7 @@ class Conclusion:
     """What becomes of everything around an attempt that has ended."""
 
     job: JobState
-    claim: ClaimState
+    claim: ClaimState | None  #: None: it stays
     reason: str = ""
     service: ServiceState | None = None  #: None: it stays
     waits_for: WaitsFor | None = None  #: of a queued job; None: it is planned at once
@@ -31,6 +31,8 @@ def conclude(
     """
     if attempt.kind in ON_CLAIM:
         return _on_claim(result, attempt)
+    if attempt.kind in ON_SERVICE:
+        return _on_service(result, attempt)
     if result is Result.SUCCEEDED:
         return Conclusion(JobState.SUCCEEDED, ClaimState.HANDED)
     kept = result in (Result.QUARANTINED, Result.INCOMPLETE)
@@ -82,3 +84,21 @@ def _on_claim(result: Result, attempt: Attempt) -> Conclusion:
         return Conclusion(JobState.CANCELLED, claim, attempt.reason)
     job = JobState.SUCCEEDED if result in WANTED[attempt.kind] else JobState.FAILED
     return Conclusion(job, claim, attempt.reason)
+
+
+#: what the service is once a job has done what it was asked
+BECOMES = {
+    JobKind.CLOSE: ServiceState.CLOSED,
+    JobKind.SUSPEND: ServiceState.SUSPENDED,
+    JobKind.RESUME: ServiceState.ACTIVE,
+}
+
+
+def _on_service(result: Result, attempt: Attempt) -> Conclusion:
+    """End the claim with a close that was seen through, and with nothing else."""
+    if result is Result.SUCCEEDED:
+        claim = ClaimState.ENDED if attempt.kind is JobKind.CLOSE else None
+        return Conclusion(JobState.SUCCEEDED, claim, service=BECOMES.get(attempt.kind))
+    if attempt.given_up is Verb.CANCEL:
+        return Conclusion(JobState.CANCELLED, None, attempt.reason)
+    return Conclusion(JobState.FAILED, None, attempt.reason)

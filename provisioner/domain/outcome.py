@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from provisioner.domain.server import AddressRow, ServerReading, UserRef
+from provisioner.domain.server import AddressRow, Power, ServerReading, UserRef
 from provisioner.errors import FailureClass
 
 Memo = Mapping[str, Any]  #: what must be remembered to understand a lost reply; JSON, no secrets
@@ -46,7 +46,17 @@ class AddressesRead:
     rows: tuple[AddressRow, ...]
 
 
-Record = AccountReserved | AccountLive | HandedOver | AddressesRead
+@dataclass(frozen=True, slots=True)
+class ConfigRead:
+    """The service as its DCIM shows it: compared with what we held, recorded, told."""
+
+    reading: ServerReading
+    ip: str
+    power: Power
+    os: str
+
+
+Record = AccountReserved | AccountLive | HandedOver | AddressesRead | ConfigRead
 
 
 # --- outcomes of a look -------------------------------------------------------------------------------------------

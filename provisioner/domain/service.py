@@ -21,6 +21,13 @@ class OnFailure(StrEnum):
     HOLD = "hold"  #: stand still and let on-call decide
 
 
+class SuspendBy(StrEnum):
+    """What a suspension does to a server."""
+
+    PORTS = "ports"  #: its switch ports are off
+    PORTS_AND_DISABLE = "ports+disable"  #: and it is disabled: its customer can't act on it in the DCIM either
+
+
 @dataclass(frozen=True, slots=True)
 class Package:
     """What billing sells; a service keeps the snapshot of the moment it was ordered."""
@@ -34,6 +41,7 @@ class Package:
     probe: str = "tcp:22"  #: how the installed system is seen to live: `icmp`, `tcp:PORT`, `ssh:PORT`
     attempts_max: int = 3  #: servers tried at most that were themselves to blame
     on_failure: OnFailure = OnFailure.NEXT
+    suspend_by: SuspendBy = SuspendBy.PORTS
     stock_wait: timedelta = timedelta(hours=72)  #: an order waits for a server at most this long
     connections: Mapping[str, int] = field(default_factory=dict)  #: connection name → priority, 0 first
 

@@ -26,6 +26,15 @@ class JobKind(StrEnum):
     """What may be asked; each has a recipe."""
 
     OPEN = "open"  #: provision a server and hand it over
+    CLOSE = "close"  #: take the server back
+    SUSPEND = "suspend"  #: switch ports off, for one reason
+    RESUME = "resume"  #: lift one reason; ports on when none is left
+    ADD_ADDRESS = "add_address"
+    DELETE_ADDRESS = "delete_address"
+    CHANGE_PASSWORD = "change_password"  # noqa: S105 - the name of a job
+    REINSTALL = "reinstall"  #: wipe the disks and install again
+    POWER = "power"  #: on, off, or reboot
+    SYNC = "sync"  #: read all, compare, record; changes nothing
     RELEASE = "release"  #: go on with an undo that did not end, on a claim
     RETEST = "retest"  #: read a quarantined server whole, and give it back to stock if nothing is wrong
     QUARANTINE = "quarantine"  #: take a free server out of sale
@@ -33,6 +42,8 @@ class JobKind(StrEnum):
 
 #: jobs on a server that is nobody's: they stand on a claim, not on a service
 ON_CLAIM = frozenset({JobKind.RELEASE, JobKind.RETEST, JobKind.QUARANTINE})
+#: jobs on the server that a service has; no class and no verb but close frees or disables it
+ON_SERVICE = frozenset(JobKind) - ON_CLAIM - {JobKind.OPEN}
 
 
 class JobState(StrEnum):

@@ -12,6 +12,7 @@ UNSKIPPABLE = frozenset({CLAIM, HAND_OVER})
 GOING_BACK = "the attempt already undoes itself; wait for its end"
 HANDED = "hand-over has begun: the server is the customer's, close the service instead"
 NOT_HELD = "the attempt is not held; it goes on by itself"
+NEVER_TAKEN_BACK = "a close is not taken back: the server may be open or shut by now; let it end, and order anew"
 OTHER_KIND = "only an open can be swapped to another server; this is another kind of job"
 
 
@@ -22,6 +23,10 @@ def hand_over_begun(steps: Sequence[StepRow]) -> bool:
 
 def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
     """Give the sentence why *command* is not legal for an attempt that has not ended; "" when it is."""
+    if command.verb is Verb.INTERRUPT:
+        return GOING_BACK if attempt.direction is Direction.BACK else ""
+    if command.verb is Verb.CANCEL and attempt.kind is JobKind.CLOSE:
+        return NEVER_TAKEN_BACK
     if attempt.direction is Direction.BACK:
         poisoned = command.verb is Verb.RETRY and attempt.state is AttemptState.HELD
         return "" if command.verb is Verb.CANCEL or poisoned else GOING_BACK

@@ -49,7 +49,7 @@ from provisioner.errors import (
 
 Span = int | timedelta  #: a number of observations, or a time by the world's clock
 
-LOOKS = frozenset({"whoami", "list_servers", "read", "users", "server_types", "os_templates", "networks"})
+LOOKS = frozenset({"logs_in", "whoami", "list_servers", "read", "users", "server_types", "os_templates", "networks"})
 ACTS = frozenset(
     {
         "create_user",
@@ -61,11 +61,13 @@ ACTS = frozenset(
         "disable",
         "set_link",
         "set_power",
+        "reboot",
+        "set_password",
         "install",
         "cancel_operation",
     }
 )
-WITHOUT_SERVER = (LOOKS - {"read", "os_templates"}) | {"create_user"}
+WITHOUT_SERVER = (LOOKS - {"read", "os_templates"}) | {"create_user", "set_password"}
 PROBES = frozenset({"answers", "host_key"})
 
 #: What XML can't hold, and with it no panel: control characters, halves of surrogate pairs.
@@ -156,6 +158,7 @@ class FakeServer:
     power_wired: bool = True  #: False: no power flag, ever, and power can't be set
     power_fails: bool = False  #: asking for power raises `power_error` instead
 
+    reboots: int = 0  #: reboot requests that were taken
     installs: int = 0  #: install requests that were taken
     os: str = ""  #: template on the disks; "" when empty or half written
     os_password: str = field(default="", repr=False)
@@ -246,6 +249,7 @@ class FakeDatacentre:
         self.lock = threading.RLock()
         self.administrator = User(UserRef("5"), "bill_admin", administrator=True)
         self.users: list[User] = [self.administrator]
+        self.passwords: dict[UserRef, str] = {}  #: of users that were made, or whose password was set
         self.servers: dict[ServerRef, FakeServer] = {}
         self.pool: dict[Family, list[str]] = {
             Family.IPV4: [f"198.51.100.{n}" for n in range(10, 250)],
@@ -574,7 +578,19 @@ class FakeDatacentre:
         if not login or len(login) > LOGIN_LENGTH:
             raise BadValue("the login is not acceptable")
         self._check_password(password)
-        return self.add_user(login).ref
+        made = self.add_user(login).ref
+        self.passwords[made] = password
+        return made
+
+    def _set_password(self, user: UserRef, password: str) -> None:
+        if all(known.ref != user for known in self.users):
+            raise NoSuchObject("no such user")
+        self._check_password(password)
+        self.passwords[user] = password
+
+    def _logs_in(self, login: str, password: str) -> bool:
+        user = next((known for known in self.users if known.login == login), None)
+        return user is not None and self.passwords.get(user.ref) == password
 
     @staticmethod
     def _check_password(password: str) -> None:
@@ -683,6 +699,10 @@ class FakeDatacentre:
         if server.power_wired:
             self._later(server, "power", self._pace(server).power_after, apply)
         self._come_true(server)
+
+    def _reboot(self, server: FakeServer) -> None:
+        self._check_idle(server, "install")
+        server.reboots += 1
 
     def _install(self, server: FakeServer, template: str, password: str) -> None:
         if template not in self._os_templates(server):
@@ -863,6 +883,18 @@ class FakeDriver:
         if power is Power.UNKNOWN:
             raise BadValue("power can be on or off", system=self._name, operation="set_power", server=server)
         self._call("set_power", server, power=power)
+
+    def reboot(self, server: ServerRef) -> None:
+        """Ask for a reboot; it has no flag of its own."""
+        self._call("reboot", server)
+
+    def set_password(self, user: UserRef, password: str) -> None:
+        """Set a user's password."""
+        self._call("set_password", user=user, password=password)
+
+    def logs_in(self, login: str, password: str) -> bool:
+        """Say whether a user can log in."""
+        return cast("bool", self._call("logs_in", login=login, password=password))
 
     def install(self, server: ServerRef, template: str, password: str) -> None:
         """Start an install; `Busy` while another operation is under way."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
-from provisioner.domain.outcome import Acted, AddressesRead, Done, Failed, Look
+from provisioner.domain.outcome import Acted, AddressesRead, Done, Failed, Look, NotBegun
 from provisioner.domain.server import FREE_MARKER, AddressRow, Family, RowRef, ServerReading
 from provisioner.domain.service import Package
 from provisioner.errors import FailureClass, NoSuchObject
@@ -141,3 +141,76 @@ def _delete(ctx: StepContext) -> Acted:
     except NoSuchObject:
         return Acted({"gone": True})
     return Acted()
+
+
+class AddAddress:
+    """
+    Take as many more addresses of one family as the job asks for, each with the service's host name.
+
+    Adding is not repeatable in the DCIM: the rows that were there before each act are in the memo, and what a lost
+    reply left is counted, not asked for again. Undone by `DropAddresses`, which spares what was there first.
+    """
+
+    name = "add_address"
+    policy = Policy(settle=timedelta(seconds=30), undo=DropAddresses.name, exhausted=FailureClass.SITE, skippable=False)
+
+    def check(self, ctx: StepContext) -> Look:
+        """Compare with the rows of before; name the next act."""
+        reading = ctx.read()
+        if lost := not_ours(ctx, reading):
+            return lost
+        own = set(ctx.row.first.get("rows", [row.ref for row in reading.addresses]))
+        fresh = [row for row in reading.addresses if row.ref not in own]
+        memo = self._next(ctx, fresh)
+        read = (AddressesRead(reading.addresses),)
+        if memo is None:
+            return Done(f"{len(fresh)} more: {', '.join(row.ip for row in fresh)}", read)
+        memo["rows"] = [row.ref for row in reading.addresses]
+        proven = _took_effect(ctx, reading)
+        return next_act(ctx, memo, f"{len(fresh)} addresses so far", proven=proven, records=read)
+
+    def _next(self, ctx: StepContext, fresh: list[AddressRow]) -> dict[str, object] | None:
+        """Give the next act: a new row to name, one too many to drop, or one more to take."""
+        family, wanted = Family(ctx.params["family"]), int(ctx.params["count"])
+        unnamed = next((row for row in fresh if not same_name(row.domain, ctx.order.hostname)), None)
+        if unnamed is not None:
+            return {"name": unnamed.ref}
+        have = [row for row in fresh if row.family is family]
+        if len(have) < wanted:
+            return {"add": family.value}
+        if len(have) > wanted:
+            return {"row": have[-1].ref}
+        return None
+
+    def do(self, ctx: StepContext) -> Acted:
+        """Carry out the one act that the memo names."""
+        before = ctx.row.before
+        if "name" in before:
+            return _name(ctx, ctx.order.hostname)
+        if "row" in before:
+            return _delete(ctx)
+        row = ctx.driver.add_address(ctx.server, Family(before["add"]), ctx.order.hostname)
+        return Acted({"row": row.ref, "ip": row.ip})
+
+
+class DeleteAddress:
+    """Delete one address; one that is gone already is done. The main address stays for as long as the service does."""
+
+    name = "delete_address"
+    policy = Policy(settle=timedelta(seconds=15), skippable=False)
+
+    def check(self, ctx: StepContext) -> Look:
+        """Look for the address among the rows."""
+        reading = ctx.read()
+        if lost := not_ours(ctx, reading):
+            return lost
+        row = next((row for row in reading.addresses if row.ip == ctx.params["ip"]), None)
+        if row is None:
+            return Done(f"{ctx.params['ip']} is gone", (AddressesRead(reading.addresses),))
+        if row.main:
+            return Failed(FailureClass.INPUT, f"{row.ip} is the server's main address; it stays")
+        return NotBegun({"row": row.ref})
+
+    def do(self, ctx: StepContext) -> Acted:
+        """Delete the row that the look found."""
+        return _delete(ctx)

@@ -9,6 +9,7 @@ from provisioner.domain.attempt import Policy, StepRow
 from provisioner.domain.outcome import Acted, Failed, Look, Memo, More, NotBegun, Record, Wait
 from provisioner.domain.server import ServerReading, ServerRef, ServerView, UserRef
 from provisioner.domain.service import AccountBook, Claim, Order, Package
+from provisioner.domain.states import ON_SERVICE, JobKind
 from provisioner.errors import FailureClass, Unusable
 from provisioner.ports import Clock, Driver, Prober
 
@@ -22,6 +23,7 @@ class StepContext:
     """
 
     attempt_id: int
+    kind: JobKind
     row: StepRow
     policy: Policy
     order: Order
@@ -103,10 +105,19 @@ def owned_by_us(ctx: StepContext, reading: ServerReading) -> bool:
 
 
 def not_ours(ctx: StepContext, reading: ServerReading) -> Failed | None:
-    """Give the failure that ends every touch of a server that is not ours any more; None while it is."""
+    """
+    Give the failure that ends every touch of a server that is not ours any more; None while it is.
+
+    A job on a service expects the customer as owner; a close that came after hand-over had begun also us.
+    """
+    seen = "nobody" if reading.owner is None else f"user {reading.owner}"
+    if ctx.kind in ON_SERVICE:
+        reserved = ctx.kind is JobKind.CLOSE and owned_by_us(ctx, reading)
+        if reserved or (reading.owner is not None and reading.owner == ctx.customer):
+            return None
+        return Failed(FailureClass.DRIFT, f"the server is not the customer's any more: its owner is {seen}")
     if owned_by_us(ctx, reading):
         return None
-    seen = "nobody" if reading.owner is None else f"user {reading.owner}"
     return Failed(FailureClass.LOST, f"the server is no longer ours: its owner is {seen}, or our note is gone")
 
 

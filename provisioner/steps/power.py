@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from provisioner.domain.attempt import Policy
-from provisioner.domain.outcome import Acted, Done, Failed, Look, NotBegun, Unknown
+from provisioner.domain.attempt import Policy, Repeat
+from provisioner.domain.outcome import Acted, Done, Failed, Look, NotBegun, Unknown, Wait
 from provisioner.domain.server import Power
 from provisioner.domain.states import StepState
 from provisioner.errors import FailureClass
@@ -41,4 +41,71 @@ class PowerOn:
     def do(self, ctx: StepContext) -> Acted:
         """Ask for power on."""
         ctx.driver.set_power(ctx.server, Power.ON)
+        return Acted()
+
+
+class PowerOff:
+    """Ask for power off; proven by a list newer than the act."""
+
+    name = "power_off"
+    policy = PowerOn.policy
+
+    def check(self, ctx: StepContext) -> Look:
+        """Read the power flags."""
+        if wait := stale(ctx):
+            return wait
+        view = ctx.listed()
+        if view.listed.power is Power.OFF:
+            return Done("the DCIM shows power off")
+        if ctx.row.state is StepState.PENDING:
+            if lost := not_ours(ctx, ctx.read()):
+                return lost
+            return NotBegun({"power": view.listed.power, "power_error": view.listed.power_error})
+        old = ctx.row.before.get("power_error", False)
+        if view.listed.power_error and (not old or rose_since(ctx, "power_error")):
+            return Failed(FailureClass.SERVER, "the DCIM reports a power error")
+        if view.listed.power is Power.UNKNOWN:
+            return Unknown("the DCIM shows neither power on nor off", listed=True)
+        return NotBegun()
+
+    def do(self, ctx: StepContext) -> Acted:
+        """Ask for power off."""
+        ctx.driver.set_power(ctx.server, Power.OFF)
+        return Acted()
+
+
+class Reboot:
+    """
+    One reboot, never a second: it has no flag of its own, so an unknown outcome is a person's to judge.
+
+    Done when it was taken and a list of after it shows power on.
+    """
+
+    name = "reboot"
+    policy = Policy(
+        settle=timedelta(seconds=120), deadline=timedelta(minutes=10), repeat=Repeat.NEVER, proven_by_read=False,
+    )  # fmt: skip
+
+    def check(self, ctx: StepContext) -> Look:
+        """Read the power flags; before the act the server must be on."""
+        if wait := stale(ctx):
+            return wait
+        listed = ctx.listed().listed
+        if ctx.row.state is StepState.PENDING:
+            if lost := not_ours(ctx, ctx.read()):
+                return lost
+            if listed.power is Power.OFF:
+                return Failed(FailureClass.INPUT, "the server is off; ask for power on instead")
+            return NotBegun({"power_error": listed.power_error})
+        if ctx.row.state is StepState.UNSURE:
+            return Unknown("the reboot may or may not have been taken; it is not sent again", listed=True)
+        if listed.power_error and not ctx.row.before.get("power_error", False):
+            return Failed(FailureClass.SERVER, "the DCIM reports a power error")
+        if listed.power is Power.ON:
+            return Done("the reboot was taken, the DCIM shows power on")
+        return Wait("the DCIM does not show power on", listed=True)
+
+    def do(self, ctx: StepContext) -> Acted:
+        """Ask for the reboot."""
+        ctx.driver.reboot(ctx.server)
         return Acted()

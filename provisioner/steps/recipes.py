@@ -1,6 +1,6 @@
 """Job kind → steps, in order, forward; what undoes a step is named by the step. Open this page first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,18 +8,20 @@ from typing import Any
 from provisioner.domain.attempt import Policy
 from provisioner.domain.states import JobKind
 from provisioner.steps.account import CreateAccount
-from provisioner.steps.address import AssignAddress, DropAddresses
+from provisioner.steps.address import AddAddress, AssignAddress, DeleteAddress, DropAddresses
 from provisioner.steps.base import Step
 from provisioner.steps.claim import Claim
 from provisioner.steps.domain import AssignDomain, FreeDomain
 from provisioner.steps.hand_over import HandOver
 from provisioner.steps.inspection import Inspect
 from provisioner.steps.install import CancelInstall, InstallOs
+from provisioner.steps.password import ChangePassword
 from provisioner.steps.ping import Ping
-from provisioner.steps.power import PowerOn
+from provisioner.steps.power import PowerOff, PowerOn, Reboot
 from provisioner.steps.quarantine import Quarantine
+from provisioner.steps.read_back import ReadBack
 from provisioner.steps.release import Release
-from provisioner.steps.switch_port import ClosePorts, OpenPorts
+from provisioner.steps.switch_port import ClosePorts, OpenPorts, PortsOff, PortsOn
 
 #: order of the source page: ISPsystem wiki, "Integrating with DCImanager", Setting up the service
 OPEN: tuple[Step, ...] = (
@@ -44,6 +46,26 @@ UNDO: tuple[Step, ...] = (
     Quarantine(),
 )
 
+#: the source page's end of a service: at no instant does the old system answer from a server that is free
+CLOSE: tuple[Step, ...] = (
+    PortsOff(),  # 00 every switch port off, the server disabled
+    DropAddresses(),  # 01 every address but the main one
+    FreeDomain(),  # 02 the marker of free servers
+    Release(),  # 03 owner := none, our note out, in one edit, last
+)
+SUSPEND: tuple[Step, ...] = (PortsOff(), ReadBack())
+RESUME: tuple[Step, ...] = (PortsOn(), ReadBack())
+ADD_ADDRESS: tuple[Step, ...] = (AddAddress(), ReadBack())  # what was taken goes back when it fails half way
+DELETE_ADDRESS: tuple[Step, ...] = (DeleteAddress(), ReadBack())
+CHANGE_PASSWORD: tuple[Step, ...] = (ChangePassword(),)
+REINSTALL: tuple[Step, ...] = (InstallOs(), Ping(), ReadBack())  # wipes the disks
+SYNC: tuple[Step, ...] = (ReadBack(),)
+POWER: Mapping[str, tuple[Step, ...]] = {
+    "on": (PowerOn(), ReadBack()),
+    "off": (PowerOff(), ReadBack()),
+    "reboot": (Reboot(), ReadBack()),
+}
+
 #: a quarantined server goes back to stock; disks and power are not touched
 RETEST: tuple[Step, ...] = (
     Inspect(),  # 00 read whole: nothing of an old order, no failure flag
@@ -59,12 +81,33 @@ QUARANTINE: tuple[Step, ...] = (
 #: a release takes its steps from the undo that did not end
 RECIPES: Mapping[JobKind, tuple[Step, ...]] = {
     JobKind.OPEN: OPEN,
+    JobKind.CLOSE: CLOSE,
+    JobKind.SUSPEND: SUSPEND,
+    JobKind.RESUME: RESUME,
+    JobKind.ADD_ADDRESS: ADD_ADDRESS,
+    JobKind.DELETE_ADDRESS: DELETE_ADDRESS,
+    JobKind.CHANGE_PASSWORD: CHANGE_PASSWORD,
+    JobKind.REINSTALL: REINSTALL,
+    JobKind.SYNC: SYNC,
     JobKind.RELEASE: (),
     JobKind.RETEST: RETEST,
     JobKind.QUARANTINE: QUARANTINE,
 }
 
-STEPS: Mapping[str, Step] = {step.name: step for step in (*OPEN, *UNDO, *RETEST)}
+
+def every_recipe() -> Iterator[tuple[JobKind, tuple[Step, ...]]]:
+    """Give each kind of job with its steps; `power` once for each thing that it may be asked."""
+    yield from RECIPES.items()
+    for steps in POWER.values():
+        yield JobKind.POWER, steps
+
+
+def steps_of(kind: JobKind, params: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Give the steps of one job. Raises `KeyError` for a power state that there is not."""
+    return POWER[params["state"]] if kind is JobKind.POWER else RECIPES[kind]
+
+
+STEPS: Mapping[str, Step] = {step.name: step for recipe in (*(s for _, s in every_recipe()), UNDO) for step in recipe}
 
 
 def policies(overrides: Mapping[str, Mapping[str, float]] | None = None, *, scale: float = 1.0) -> Mapping[str, Policy]:

@@ -5,7 +5,8 @@ from datetime import timedelta
 from provisioner.domain.attempt import Policy
 from provisioner.domain.outcome import Acted, Done, Look, Unknown, Wait
 from provisioner.domain.server import LinkRef, ServerReading
-from provisioner.domain.states import StepState
+from provisioner.domain.service import SuspendBy
+from provisioner.domain.states import JobKind, StepState
 from provisioner.steps.base import StepContext, next_act, not_ours, unsettled
 
 ENABLE, DISABLE = "enable", "disable"
@@ -100,3 +101,28 @@ class OpenPorts(_Ports):
         """Enable first: the DCIM refuses to switch ports of a disabled server."""
         first = [ENABLE] if reading.disabled else []
         return [*first, *(link.ref for link in reading.switch_links)]
+
+
+class PortsOff(_Ports):
+    """
+    Suspend and close: every switch port off, then the server disabled where the package or the close asks for it.
+
+    Links first: to disable a server may leave its ports as they are. Not undone: what was asked stays asked.
+    """
+
+    name = "ports_off"
+    on = False
+    policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10), skippable=False)
+
+    def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
+        """Give every link, then the server itself."""
+        disables = ctx.kind is JobKind.CLOSE or ctx.package.suspend_by is SuspendBy.PORTS_AND_DISABLE
+        last = [DISABLE] if disables and not reading.disabled else []
+        return [*(link.ref for link in reading.switch_links), *last]
+
+
+class PortsOn(OpenPorts):
+    """Resume: enabled, every switch port on; the server is neither powered nor reinstalled."""
+
+    name = "ports_on"
+    policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10))

@@ -11,11 +11,11 @@ from provisioner.domain.attempt import StepRow
 from provisioner.domain.engine import Decision, Then
 from provisioner.domain.events import Event, EventKind
 from provisioner.domain.job import Conclusion
-from provisioner.domain.outcome import AccountLive, AccountReserved, AddressesRead, HandedOver
+from provisioner.domain.outcome import AccountLive, AccountReserved, AddressesRead, ConfigRead, HandedOver
 from provisioner.domain.server import AddressRow, ServerRef, UserRef
 from provisioner.domain.service import Account, AccountBook, Claim, ClaimId, Order, Package
 from provisioner.domain.spans import Spans
-from provisioner.domain.states import AccountState, AttemptState, ClaimState, Direction, JobState
+from provisioner.domain.states import ON_SERVICE, AccountState, AttemptState, ClaimState, Direction, JobKind, JobState
 from provisioner.errors import Fenced, NotFound
 from provisioner.ports import Refusal, Touched, Wakeup
 from provisioner.store import rows
@@ -49,7 +49,7 @@ a AS (
          last_task_id = %(task)s, worker = %(worker)s, awaits = NULL, starved = false
     FROM due, taken WHERE attempt.id = due.id RETURNING attempt.*)
 SELECT a.*, clock_timestamp() AS now, {STEPS_OF} AS steps,
-       j.kind, j.service_id, j.params,
+       j.kind, j.service_id, j.params, j.secret_id,
        coalesce(s.package ->> 'on_failure', 'next') = 'hold' AS hold_on_failure,
        to_jsonb(s) AS service, to_jsonb(cl) AS claim, to_jsonb(v) AS view,
        acc.panel_user_ref,
@@ -212,7 +212,12 @@ class EngineStore:
     def save(self, touched: Touched, decision: Decision) -> Sequence[Wakeup]:
         """Save a decision that does not end the attempt, free the slot."""
         values = self._save_values(touched, decision)
-        slow = bool(decision.records) or _turns_back(touched, decision) or _heals(touched, decision)
+        slow = (
+            bool(decision.records)
+            or decision.attempt.interrupted
+            or _turns_back(touched, decision)
+            or _heals(touched, decision)
+        )
         if slow:
             with self._db.transaction() as session:
                 saved = session.row(SAVE, **values)
@@ -223,6 +228,9 @@ class EngineStore:
                     session.rows("UPDATE job SET state = 'compensating' WHERE id = %(job)s", job=touched.job_id)
                 if _heals(touched, decision):
                     heal(session, touched.connection_id, _done_names(decision))
+                if decision.attempt.interrupted:
+                    session.rows("UPDATE job SET state = 'interrupted' WHERE id = %(job)s", job=touched.job_id)
+                    session.rows(NEXT_JOB, service=touched.service_id)
         else:
             saved = self._db.row(SAVE, **values)
         if saved is None:
@@ -304,17 +312,35 @@ class EngineStore:
         )
         if conclusion.service is not None:
             session.rows(
-                "UPDATE service SET state = %(state)s, claim_id = NULL WHERE id = %(id)s",
+                "UPDATE service SET state = %(state)s, claim_id = CASE WHEN %(state)s NOT IN ('failed', 'closed') "
+                "THEN claim_id END WHERE id = %(id)s",
                 id=touched.service_id,
                 state=conclusion.service,
             )
+        if touched.attempt.kind in ON_SERVICE:
+            self._after_service_job(session, touched, conclusion)
         if conclusion.job is not JobState.QUEUED:
             _tell(
                 session, touched, Event(EventKind.JOB_ENDED, f"job {conclusion.job}: {conclusion.reason}".rstrip(": "))
             )
             session.rows(NEXT_JOB, service=touched.service_id)
 
+    def _after_service_job(self, session: Session, touched: Touched, conclusion: Conclusion) -> None:
+        """Keep or erase the job's secret; let go on what a suspension had interrupted."""
+        values = {"job": touched.job_id, "service": touched.service_id}
+        succeeded = conclusion.job is JobState.SUCCEEDED
+        if touched.attempt.kind is JobKind.REINSTALL and succeeded:
+            session.rows(KEEP_ROOT, **values, os=touched.order.os, kept=self._spans.secrets_kept)
+        elif succeeded:
+            session.rows(SPEND, **values)
+        else:
+            session.rows(SPEND_LATER, **values, kept=SECRET_AFTER_FAILURE.total_seconds())
+        if touched.attempt.kind is JobKind.RESUME and succeeded:
+            session.rows(GO_ON, **values)
+
     def _conclude_claim(self, session: Session, touched: Touched, decision: Decision, conclusion: Conclusion) -> None:
+        if conclusion.claim is None:
+            return
         session.rows(END_CLAIM, claim=touched.claim.id, state=conclusion.claim, reason=conclusion.reason)
         if conclusion.claim is ClaimState.QUARANTINED:
             strike(
@@ -371,6 +397,8 @@ class EngineStore:
                     session.rows(ACCOUNT_LIVE, **_customer(touched), login=login, user=user, created=created)
                 case AddressesRead(found):
                     _addresses(session, touched, found)
+                case ConfigRead():
+                    self._configured(session, touched, record)
                 case HandedOver(reading, ip):
                     _addresses(session, touched, reading.addresses)
                     facts = {
@@ -378,10 +406,7 @@ class EngineStore:
                         "hostname": touched.order.hostname,
                         "os": touched.order.os,
                         "server": touched.claim.server,
-                        "addresses": [
-                            {"ip": row.ip, "family": row.family, "netmask": row.netmask, "gateway": row.gateway}
-                            for row in reading.addresses
-                        ],
+                        "addresses": [_address_facts(row) for row in reading.addresses],
                     }
                     session.rows(
                         HAND_OVER,
@@ -391,6 +416,30 @@ class EngineStore:
                         kept=self._spans.secrets_kept,
                     )
                     _tell(session, touched, Event(EventKind.HANDED_OVER, f"handed over: {ip}", facts))
+
+    def _configured(self, session: Session, touched: Touched, read: ConfigRead) -> None:
+        """Record the service as it was read; what differs from before goes into the event."""
+        held = session.value("SELECT facts FROM service WHERE id = %(id)s", id=touched.service_id) or {}
+        facts = {
+            "ip": read.ip,
+            "hostname": touched.order.hostname,
+            "os": read.os,
+            "server": touched.claim.server,
+            "owner": read.reading.owner,
+            "power": read.power,
+            "disabled": read.reading.disabled,
+            "addresses": [_address_facts(row) for row in read.reading.addresses],
+        }
+        changed = sorted(key for key in facts if key in held and held[key] != facts[key])
+        _addresses(session, touched, read.reading.addresses)
+        session.rows(
+            "UPDATE service SET facts = %(facts)s::jsonb WHERE id = %(id)s",
+            facts=as_json(facts),
+            id=touched.service_id,
+        )
+        text = f"as read: differs in {', '.join(changed)}" if changed else "as read: as it was"
+        data = {**facts, "changed": {key: held[key] for key in changed}}
+        _tell(session, touched, Event(EventKind.CONFIGURED, text, data))
 
     def _reserve(self, session: Session, touched: Touched, login: str, ids_before: Sequence[UserRef]) -> None:
         reserved = session.row(
@@ -476,6 +525,7 @@ class EngineStore:
 
 #: deadline of a release's first step; the later ones get theirs on arrival
 RELEASE_PATIENCE = timedelta(minutes=30)
+SECRET_AFTER_FAILURE = timedelta(hours=24)  #: then a retry must ask for a new one
 
 
 class _PlaceTaken(Exception):
@@ -497,6 +547,37 @@ NEXT_JOB = """
 UPDATE job SET plan_at = clock_timestamp(), waits_for = NULL
  WHERE id = (SELECT id FROM job WHERE service_id = %(service)s AND state = 'queued' AND waits_for = 'job'
               ORDER BY seq LIMIT 1)"""
+
+#: a reinstalled system's password may be read by billing as that of the first one was
+KEEP_ROOT = """
+WITH j AS (UPDATE job SET secret_id = NULL FROM (SELECT secret_id FROM job WHERE id = %(job)s) was
+            WHERE job.id = %(job)s RETURNING was.secret_id),
+kept AS (UPDATE secret SET expires_at = clock_timestamp() + %(kept)s * interval '1 s'
+           FROM j WHERE secret.id = j.secret_id),
+old AS (UPDATE secret SET expires_at = clock_timestamp() FROM service s WHERE s.id = %(service)s
+           AND secret.id = s.root_secret)
+UPDATE service SET os = %(os)s, root_secret = j.secret_id FROM j WHERE service.id = %(service)s"""
+
+SPEND = """
+WITH j AS (UPDATE job SET secret_id = NULL FROM (SELECT secret_id FROM job WHERE id = %(job)s) was
+            WHERE job.id = %(job)s RETURNING was.secret_id)
+UPDATE secret SET expires_at = clock_timestamp() FROM j WHERE secret.id = j.secret_id"""
+
+SPEND_LATER = """
+UPDATE secret SET expires_at = clock_timestamp() + %(kept)s * interval '1 s'
+  FROM job WHERE job.id = %(job)s AND secret.id = job.secret_id"""
+
+#: the last reason of a suspension is lifted: what it interrupted stands where it stood, with its time given back
+GO_ON = """
+WITH j AS (
+  UPDATE job SET state = 'running' WHERE id = (SELECT id FROM job WHERE service_id = %(service)s
+     AND state = 'interrupted' ORDER BY seq LIMIT 1) RETURNING id),
+a AS (
+  UPDATE attempt SET state = 'waiting', resume_at = clock_timestamp(), held_since = NULL, reason = ''
+    FROM j, (SELECT id, held_since FROM attempt WHERE state = 'held') was
+   WHERE attempt.job_id = j.id AND was.id = attempt.id RETURNING attempt.id, attempt.pos, was.held_since)
+UPDATE step SET deadline_at = deadline_at + (clock_timestamp() - a.held_since) FROM a
+ WHERE step.attempt_id = a.id AND step.pos = a.pos AND step.deadline_at IS NOT NULL"""
 
 END_CLAIM = """
 UPDATE claim SET state = %(state)s,
@@ -644,6 +725,10 @@ def _addresses(session: Session, touched: Touched, found: Sequence[AddressRow]) 
     )
 
 
+def _address_facts(row: AddressRow) -> dict[str, Any]:
+    return {"ip": row.ip, "family": row.family, "netmask": row.netmask, "gateway": row.gateway}
+
+
 def _account(row: Row) -> Account:
     return Account(
         login=row["login"],
@@ -694,7 +779,7 @@ def _touched(row: Row) -> Touched:
         attempt=rows.attempt(row),
         steps=tuple(rows.step_row(step) for step in row["steps"]),
         service_id=row["service_id"],
-        order=_order(service),
+        order=_order(service, row["params"]),
         package=rows.package(service["package"]) if service else NO_PACKAGE,
         admin=UserRef(row["admin_user"]),
         customer=UserRef(row["panel_user_ref"]) if row["panel_user_ref"] else None,
@@ -717,17 +802,26 @@ def _touched(row: Row) -> Touched:
             name: service[column]
             for name, column in (("root_password", "root_secret"), ("panel_password", "panel_secret"))
             if service and service[column]
-        },
+        }
+        | _job_secret(row),
         root_task_id=row["root_task_id"],
         task_id=row["last_task_id"],
         params=row["params"],
     )
 
 
+def _job_secret(row: Row) -> dict[str, int]:
+    """Give the job's own secret: a new password of the panel's user, or of the system that is installed again."""
+    if row["secret_id"] is None:
+        return {}
+    name = "root_password" if row["kind"] == JobKind.REINSTALL else "job_secret"
+    return {name: row["secret_id"]}
+
+
 NO_PACKAGE = Package(name="", server_type="")  #: of a job on a server that is nobody's
 
 
-def _order(service: dict[str, Any] | None) -> Order:
+def _order(service: dict[str, Any] | None, params: dict[str, Any]) -> Order:
     if service is None:
         return Order("", "", "", "", "", "", "")
     return Order(
@@ -737,5 +831,5 @@ def _order(service: dict[str, Any] | None) -> Order:
         customer_ref=service["customer_ref"],
         login=service["login"],
         hostname=service["hostname"],
-        os=service["os"],
+        os=params.get("os") or service["os"],
     )

@@ -1,22 +1,28 @@
 """Planning in PostgreSQL: the next candidate for a queued job, never a search-then-hope."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError
 
+from provisioner.domain.life import Turn, due
 from provisioner.domain.naming import task_id
 from provisioner.domain.spans import Spans
-from provisioner.ports import Planned
+from provisioner.domain.states import JobKind
+from provisioner.ports import Planned, RecipeOf
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import SEND
+from provisioner.store.engine import NEXT_JOB, SEND
+from provisioner.store.life import standing
 from provisioner.store.messages import wakeup
+
+Recipe = Sequence[tuple[str, timedelta]]
 
 TO_PLAN = """
 SELECT id FROM job WHERE state = 'queued' AND plan_at <= clock_timestamp() ORDER BY id LIMIT %(limit)s"""
 
 JOB = """
-SELECT j.id, j.kind, j.service_id, j.stock_since, j.waits_for, s.external_ref, s.package, s.held_reason
+SELECT j.id, j.kind, j.params, j.service_id, j.stock_since, j.waits_for, j.held_reason, s.external_ref, s.package,
+       (SELECT p.held_reason FROM package p WHERE p.id = s.package_id) AS package_held
   FROM job j JOIN service s ON s.id = j.service_id
  WHERE j.id = %(job)s AND j.state = 'queued' AND j.plan_at <= clock_timestamp()
    FOR UPDATE OF s, j SKIP LOCKED"""
@@ -87,6 +93,38 @@ ns AS (UPDATE service SET next_seq = next_seq + 1 FROM j WHERE service.id = %(se
 INSERT INTO event (service_id, seq, job_id, kind, text, data)
 SELECT %(service)s, ns.seq, %(job)s, 'waiting', %(reason)s, jsonb_build_object('for', %(waits_for)s::text) FROM ns"""
 
+#: a job on the server that the service has
+ON_SERVICE = """
+WITH cl AS (
+  UPDATE claim SET state = CASE WHEN %(closes)s THEN 'releasing' ELSE claim.state END
+    FROM service s WHERE s.id = %(service)s AND claim.id = s.claim_id
+  RETURNING claim.id, claim.connection_id, claim.server_ref),
+ns AS (UPDATE service SET next_seq = next_seq + 1, state = CASE WHEN %(closes)s THEN 'closing' ELSE state END
+         FROM cl WHERE service.id = %(service)s RETURNING next_seq - 1 AS seq),
+jo AS (UPDATE job SET state = 'running', waits_for = NULL, waits_since = NULL, plan_at = NULL, reason = ''
+         FROM cl WHERE job.id = %(job)s),
+a AS (
+  INSERT INTO attempt (job_id, n, connection_id, claim_id, state, pos, resume_at, wake_distance, last_task_id)
+  SELECT %(job)s, coalesce((SELECT max(o.n) FROM attempt o WHERE o.job_id = %(job)s), 0) + 1, cl.connection_id, cl.id,
+         'ready', 0, clock_timestamp() + %(grace)s * interval '1 s', %(grace)s, ''
+    FROM cl RETURNING id, n),
+e AS (
+  INSERT INTO event (service_id, seq, job_id, attempt_n, kind, text, data)
+  SELECT %(service)s, ns.seq, %(job)s, a.n, 'attempt_started', %(kind)s::text || ' on server ' || cl.server_ref,
+         jsonb_build_object('server', cl.server_ref, 'claim', cl.id) FROM ns, a, cl)
+SELECT a.id, a.n, cl.server_ref FROM a, cl"""
+
+ROOT = """
+UPDATE attempt SET root_task_id = %(root)s WHERE id = %(attempt)s"""
+
+NOT_RUN = """
+WITH j AS (UPDATE job SET state = %(state)s, reason = %(reason)s, plan_at = NULL, waits_for = NULL,
+                  ended_at = clock_timestamp() WHERE id = %(job)s RETURNING id),
+ns AS (UPDATE service SET next_seq = next_seq + 1, state = CASE WHEN %(closed)s THEN 'closed' ELSE state END
+         FROM j WHERE service.id = %(service)s RETURNING next_seq - 1 AS seq)
+INSERT INTO event (service_id, seq, job_id, kind, text)
+SELECT %(service)s, ns.seq, %(job)s, 'job_ended', 'job ' || %(state)s::text || ': ' || %(reason)s::text FROM ns"""
+
 SOON = """
 UPDATE job SET plan_at = clock_timestamp() + %(seconds)s * interval '1 s' WHERE id = %(job)s"""
 
@@ -129,18 +167,25 @@ class PlanningStore:
         )
         return [row["id"] for row in found]
 
-    def plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> Planned:
-        """Take the next candidate for a job, or say what it waits for; one commit."""
+    def plan(self, job_id: int, recipe_of: RecipeOf) -> Planned:
+        """Take the next candidate for a job, or its own server; or say what it waits for; one commit."""
         try:
-            return self._plan(job_id, recipe)
+            return self._plan(job_id, recipe_of)
         except IntegrityError:  # somebody took this candidate between our look and our lock: the next tick looks again
             return Planned(job_id=job_id)
 
-    def _plan(self, job_id: int, recipe: Sequence[tuple[str, timedelta]]) -> Planned:
+    def _plan(self, job_id: int, recipe_of: RecipeOf) -> Planned:
         with self._db.transaction() as session:
             job = session.row(JOB, job=job_id)
             if job is None:
                 return Planned()
+            kind = JobKind(job["kind"])
+            recipe = recipe_of(kind, job["params"])
+            if held := job["held_reason"] or job["package_held"]:
+                self._say(session, job, "hold", held)
+                return Planned(job_id=job_id)
+            if kind is not JobKind.OPEN:
+                return self._plan_on_service(session, job, kind, recipe)
             connections = as_json(job["package"]["connections"])
             places = session.rows(PLACES, connections=connections, age=self._spans.view_age)
             usable = [place for place in places if place["open"]]
@@ -159,6 +204,42 @@ class PlanningStore:
             sent = session.row(SEND, attempts=[attempt])
         return Planned(wakeup=wakeup(sent) if sent else None, job_id=job_id)
 
+    def _plan_on_service(self, session: Session, job: Row, kind: JobKind, recipe: Recipe) -> Planned:
+        """Start a job on the server that its service has, unless it has become pointless meanwhile."""
+        stands = standing(session, job["service_id"], but=job["id"])
+        if stands.live is not None:
+            self._say(session, job, "job", f"job {stands.live.id} ({stands.live.kind}) goes first")
+            return Planned(job_id=job["id"])
+        turn = due(stands, kind)
+        if turn.turn is not Turn.RUN:
+            done = turn.turn is Turn.DONE
+            session.rows(
+                NOT_RUN,
+                job=job["id"],
+                service=job["service_id"],
+                state="succeeded" if done else "superseded",
+                reason=turn.says,
+                closed=done and kind is JobKind.CLOSE,
+            )
+            session.rows(NEXT_JOB, service=job["service_id"])
+            return Planned(job_id=job["id"])
+        attempt = session.row(
+            ON_SERVICE,
+            job=job["id"],
+            service=job["service_id"],
+            kind=kind,
+            closes=kind is JobKind.CLOSE,
+            grace=self._spans.wake_grace,
+        )
+        if attempt is None:
+            raise AssertionError("a service that has a claim has a server")
+        session.rows(STEPS, attempt=attempt["id"], steps=_steps(recipe))
+        label = f"00_{recipe[0][0]}"
+        root = task_id(job["id"], job["external_ref"], attempt["server_ref"], attempt["n"], label=label, sends=1)
+        session.rows(ROOT, attempt=attempt["id"], root=root)
+        sent = session.row(SEND, attempts=[attempt["id"]])
+        return Planned(wakeup=wakeup(sent) if sent else None, job_id=job["id"])
+
     @staticmethod
     def _stale(usable: Sequence[Row], taken: Row | None) -> int | None:
         """Give a place whose list must be read before anything is decided by it."""
@@ -176,7 +257,10 @@ class PlanningStore:
             reason = "; ".join(f"{place['name']} is {place['state']}" for place in places)
             canaries = [place["canary_at"] for place in places if place["state"] == "restricted" and place["canary_at"]]
             plan_at = min(canaries, default=None)
-        changed = job["waits_for"] != waits_for
+        self._say(session, job, waits_for, reason, plan_at)
+
+    def _say(self, session: Session, job: Row, waits_for: str, reason: str, plan_at: datetime | None = None) -> None:
+        """Let the job wait, and tell it once."""
         session.rows(
             WAIT,
             job=job["id"],
@@ -185,7 +269,7 @@ class PlanningStore:
             reason=reason,
             plan_at=plan_at,
             least=self._spans.canary / 2,
-            changed=changed,
+            changed=job["waits_for"] != waits_for,
         )
 
     def _start(
@@ -193,7 +277,7 @@ class PlanningStore:
         session: Session,
         job: Row,
         taken: Row,
-        recipe: Sequence[tuple[str, timedelta]],
+        recipe: Recipe,
         *,
         canary: bool,
     ) -> int:
@@ -210,10 +294,7 @@ class PlanningStore:
         )
         if attempt is None:
             raise AssertionError("INSERT … RETURNING gave no row")
-        steps = [
-            {"pos": i, "name": name, "deadline": deadline.total_seconds()} for i, (name, deadline) in enumerate(recipe)
-        ]
-        session.rows(STEPS, attempt=attempt["id"], steps=as_json(steps))
+        session.rows(STEPS, attempt=attempt["id"], steps=_steps(recipe))
         root = task_id(job["id"], job["external_ref"], server, attempt["n"], label=f"00_{recipe[0][0]}", sends=1)
         session.rows(
             STARTED,
@@ -229,3 +310,9 @@ class PlanningStore:
             data=as_json({"server": server, "claim": claim, "canary": canary}),
         )
         return int(attempt["id"])
+
+
+def _steps(recipe: Recipe) -> str:
+    return as_json(
+        [{"pos": i, "name": name, "deadline": deadline.total_seconds()} for i, (name, deadline) in enumerate(recipe)]
+    )

@@ -64,7 +64,8 @@ SELECT failed.id, failed.seq, ended.id, 'job_ended', 'job failed: ' || ended.rea
 SPENT_SECRETS = """
 WITH spent AS (SELECT id FROM secret WHERE expires_at < clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED),
 roots AS (UPDATE service SET root_secret = NULL FROM spent WHERE root_secret = spent.id),
-panels AS (UPDATE service SET panel_secret = NULL FROM spent WHERE panel_secret = spent.id)
+panels AS (UPDATE service SET panel_secret = NULL FROM spent WHERE panel_secret = spent.id),
+jobs AS (UPDATE job SET secret_id = NULL FROM spent WHERE secret_id = spent.id)
 SELECT id FROM spent"""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
 from provisioner.domain.server import ListedServer, Power, ServerRef, ServerView
-from provisioner.domain.service import OnFailure, Package
+from provisioner.domain.service import OnFailure, Package, SuspendBy
 from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
 from provisioner.errors import FailureClass
 
@@ -83,6 +83,7 @@ def package(value: Mapping[str, Any]) -> Package:
         probe=value["probe"],
         attempts_max=value["attempts_max"],
         on_failure=OnFailure(value["on_failure"]),
+        suspend_by=SuspendBy(value.get("suspend_by") or SuspendBy.PORTS),
         stock_wait=timedelta(seconds=value["stock_wait_seconds"]),
         connections=dict(value.get("connections") or {}),
     )

@@ -2,32 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from provisioner.domain.attempt import Policy
 from provisioner.domain.spans import Spans
-from provisioner.domain.states import JobKind
+from provisioner.domain.states import ON_SERVICE, JobKind
 from provisioner.errors import BadConfig
 from provisioner.ports import Wakeup
 from provisioner.steps import recipes
 from provisioner.steps.install import InstallOs
 
-#: how a job kind is called in Flower
+Recipe = Sequence[tuple[str, timedelta]]  #: steps, each with its deadline
+
+#: how a job kind is called in Flower; what is done to a customer's server is called by its kind
 CHAINS: Mapping[JobKind, str] = {
     JobKind.OPEN: "dedicated",
     JobKind.RELEASE: "release",
     JobKind.RETEST: "retest",
     JobKind.QUARANTINE: "quarantine",
+    **{kind: kind.value for kind in ON_SERVICE},
 }
-#: undo → the step that it undoes
-UNDONE: Mapping[str, str] = {step.policy.undo: step.name for step in recipes.OPEN if step.policy.undo}
+#: kind of job and undo → the step that it undoes
+UNDONE: Mapping[tuple[str, str], str] = {
+    (kind.value, step.policy.undo): step.name
+    for kind, steps in recipes.every_recipe()
+    for step in steps
+    if step.policy.undo
+}
 
 
 def label(wakeup: Wakeup) -> str:
     """Give the readable tail of a task's id: `06_install_os`, `undo.04_switch_port`, `undo.quarantine`."""
     if wakeup.undoes is None or wakeup.kind == JobKind.RELEASE:
         return f"{wakeup.pos:02d}_{wakeup.step}"
-    if wakeup.step in UNDONE:
-        return f"undo.{wakeup.undoes:02d}_{UNDONE[wakeup.step]}"
+    if undone := UNDONE.get((wakeup.kind, wakeup.step)):
+        return f"undo.{wakeup.undoes:02d}_{undone}"
     return f"undo.{wakeup.step}"
 
 
@@ -41,15 +50,20 @@ def task_names() -> Sequence[str]:
     """Give every task that a message may be for."""
     forward = [
         f"{CHAINS[kind]}.{pos:02d}_{step.name}"
-        for kind, steps in recipes.RECIPES.items()
+        for kind, steps in recipes.every_recipe()
         for pos, step in enumerate(steps)
     ]
-    undo = [f"undo.{recipes.OPEN.index(step):02d}_{step.name}" for step in recipes.OPEN if step.policy.undo]
+    undo = [
+        f"undo.{pos:02d}_{step.name}"
+        for _, steps in recipes.every_recipe()
+        for pos, step in enumerate(steps)
+        if step.policy.undo
+    ]
     last = ["undo.release", "undo.quarantine"]
     release = [
         f"{CHAINS[JobKind.RELEASE]}.{pos:02d}_{step.name}" for pos in range(len(recipes.UNDO)) for step in recipes.UNDO
     ]
-    return [*forward, *undo, *last, *release]
+    return list(dict.fromkeys([*forward, *undo, *last, *release]))
 
 
 def policies(overrides: Mapping[str, Mapping[str, float]], *, scale: float) -> Mapping[str, Policy]:
@@ -83,6 +97,6 @@ def check_patience(found: Mapping[str, Policy], spans: Spans) -> None:
         )
 
 
-def recipe(kind: JobKind, found: Mapping[str, Policy]) -> Sequence[tuple[str, timedelta]]:
+def recipe(kind: JobKind, found: Mapping[str, Policy], params: Mapping[str, Any] | None = None) -> Recipe:
     """Give the steps of a kind of job, each with its deadline, as planning freezes them."""
-    return [(step.name, found[step.name].deadline) for step in recipes.RECIPES[kind]]
+    return [(step.name, found[step.name].deadline) for step in recipes.steps_of(kind, params or {})]

@@ -1,6 +1,7 @@
 """Compare truth and clock: what is due becomes ready, what waits for a server is planned, lists are asked for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -8,7 +9,7 @@ from provisioner.domain.attempt import Policy
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.ports import Planner, Quarantine, Reconciler, Waker
-from provisioner.usecases.recipes import recipe
+from provisioner.usecases.recipes import Recipe, recipe
 
 log = structlog.get_logger()
 LIMIT = 50  #: attempts or jobs a tick: sending costs more than finding
@@ -50,9 +51,13 @@ def reconcile(
 
 def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy]) -> int:
     """Plan the oldest jobs first; a list that is too old is read before anything is decided by it."""
-    steps, started, asked = recipe(JobKind.OPEN, policies), 0, set()
+    started, asked = 0, set()
+
+    def recipe_of(kind: JobKind, params: Mapping[str, Any]) -> Recipe:
+        return recipe(kind, policies, params)
+
     for job_id in planner.to_plan(LIMIT):
-        planned = planner.plan(job_id, steps)
+        planned = planner.plan(job_id, recipe_of)
         if planned.observe is not None and planned.observe not in asked:
             asked.add(planned.observe)
             waker.observe(planned.observe)

@@ -214,6 +214,7 @@ class _Touch:
         found, row = self.found, self.row
         return StepContext(
             attempt_id=found.attempt_id,
+            kind=self.attempt.kind,
             row=row,
             policy=self.tools.policies[row.name],
             order=found.order,

@@ -62,6 +62,8 @@ class Ending:
 
 def possible(it: Ending) -> bool:
     """Say whether `decide` can end an attempt like this; what it can't is no row of the table."""
+    if it.result is Result.UNDONE:  # of a job on a service
+        return False
     if it.result is Result.SUCCEEDED:
         return it.given_up is None and it.failure_class is None
     if it.failure_class is None:  # given up by a person

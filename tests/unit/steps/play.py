@@ -151,6 +151,7 @@ class Play:
     def _context(self) -> StepContext:
         row = self._present
         return StepContext(
+            kind=self.attempt.kind,
             attempt_id=1,
             row=row,
             policy=POLICIES[row.name],

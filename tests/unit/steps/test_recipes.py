@@ -27,11 +27,11 @@ def test_an_open_goes_through_the_steps_of_the_source_page() -> None:
 
 
 def test_every_job_kind_has_a_recipe() -> None:
-    assert set(recipes.RECIPES) == set(JobKind)
+    assert {kind for kind, _ in recipes.every_recipe()} == set(JobKind)
 
 
 def test_every_name_is_one_step() -> None:
-    named = {step.name: step for recipe in (*recipes.RECIPES.values(), recipes.UNDO) for step in recipe}
+    named = {step.name: step for recipe in (*(r for _, r in recipes.every_recipe()), recipes.UNDO) for step in recipe}
 
     assert set(recipes.STEPS) == set(named)
     assert all(type(recipes.STEPS[name]) is type(step) for name, step in named.items())
@@ -74,7 +74,7 @@ def test_an_install_outlasts_the_panels_slowest_visible_effect() -> None:
 def test_power_and_install_are_proven_by_a_list_and_the_rest_by_a_read() -> None:
     listed = {name for name, policy in POLICIES.items() if not policy.proven_by_read}
 
-    assert listed == {"power_on", "install_os", "cancel_install", "inspect"}
+    assert listed == {"power_on", "power_off", "reboot", "install_os", "cancel_install", "inspect", "read_back"}
 
 
 def test_only_an_install_wipes() -> None:
@@ -82,7 +82,7 @@ def test_only_an_install_wipes() -> None:
 
 
 def test_no_step_of_an_open_is_one_that_may_never_be_sent_again() -> None:
-    assert {policy.repeat for policy in POLICIES.values()} == {Repeat.AFTER_SETTLE}  # `never` is the reboot
+    assert {name for name, policy in POLICIES.items() if policy.repeat is Repeat.NEVER} == {"reboot"}
 
 
 def test_all_spans_are_scaled_for_the_demo() -> None:
@@ -103,7 +103,7 @@ def test_an_override_wins_over_the_scale_and_touches_nothing_else() -> None:
 
 def test_an_override_of_no_step_is_refused() -> None:
     with pytest.raises(KeyError):
-        recipes.policies({"reboot": {"tries": 1}})
+        recipes.policies({"dance": {"tries": 1}})
 
 
 def test_an_override_of_no_field_is_refused() -> None:

@@ -1,0 +1,265 @@
+"""What a service is asked after its order: a wish taken, or a job's turn judged; one transaction each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from provisioner.domain.attempt import Command, Verb
+from provisioner.domain.life import Arrival, JobAt, Phase, Standing, Wish, arrive
+from provisioner.domain.states import AttemptState, Desired, JobKind, JobState, ServiceState
+from provisioner.domain.verbs import refusal
+from provisioner.errors import IllegalMove, KeyReused, NotFound
+from provisioner.ports import Asked, Sealed, Wakeup
+from provisioner.store import rows
+from provisioner.store.database import Database, Row, Session, as_json
+from provisioner.store.engine import NEXT_JOB, SEND
+from provisioner.store.messages import wakeup
+
+SERVICE = """
+SELECT s.id, s.state, s.desired, s.suspended_by, s.handed_over_at, s.claim_id, s.os, s.hostname, s.package
+  FROM service s WHERE s.panel = %(panel)s AND s.external_ref = %(ref)s FOR UPDATE"""
+
+STANDING = """
+SELECT s.state, s.desired, s.suspended_by, s.handed_over_at IS NOT NULL AS handed_over,
+       s.claim_id IS NOT NULL AS claimed FROM service s WHERE s.id = %(service)s"""
+
+OPEN_JOBS = """
+SELECT j.id, j.kind, j.state, j.params, a.state AS attempt, c.state AS place,
+       EXISTS (SELECT FROM step h WHERE h.attempt_id = a.id AND h.name = 'hand_over' AND h.acted_at IS NOT NULL) AS past
+  FROM job j
+  LEFT JOIN attempt a ON a.job_id = j.id AND a.state <> 'ended'
+  LEFT JOIN connection c ON c.id = a.connection_id
+ WHERE j.service_id = %(service)s AND j.state IN ('queued', 'running', 'interrupted', 'compensating')
+ ORDER BY j.seq"""
+
+WANT = """
+UPDATE service SET desired = coalesce(%(desired)s, desired), suspended_by = coalesce(%(suspended_by)s::jsonb,
+       suspended_by) WHERE id = %(service)s"""
+
+ENDED = """
+UPDATE job SET state = %(state)s, reason = %(reason)s, ended_at = clock_timestamp(), plan_at = NULL, waits_for = NULL
+ WHERE id = %(job)s AND state IN ('queued', 'running', 'interrupted', 'compensating') RETURNING id"""
+
+#: an attempt that stands is ended as it stands; one that runs goes on, and the new wish waits behind it
+STOP = """
+UPDATE attempt SET state = 'ended', ended_at = clock_timestamp(), resume_at = NULL, awaits = NULL, command = NULL,
+       result = 'undone', reason = %(reason)s
+ WHERE job_id = %(job)s AND state IN ('held', 'waiting', 'ready') RETURNING id"""
+
+LIVE = """
+SELECT a.*, j.kind, false AS hold_on_failure,
+       (SELECT jsonb_agg(to_jsonb(st) ORDER BY st.pos) FROM step st WHERE st.attempt_id = a.id) AS steps
+  FROM attempt a JOIN job j ON j.id = a.job_id WHERE a.job_id = %(job)s AND a.state <> 'ended' FOR UPDATE OF a"""
+
+COMMAND = """
+UPDATE attempt SET command = %(command)s::jsonb,
+       state = CASE WHEN state IN ('waiting', 'held') THEN 'ready' ELSE state END,
+       awaits = CASE WHEN state IN ('waiting', 'held') THEN NULL ELSE awaits END,
+       resume_at = CASE WHEN state IN ('waiting', 'held') THEN clock_timestamp() ELSE resume_at END
+ WHERE id = %(attempt)s"""
+
+NEW_JOB = """
+WITH s AS (UPDATE service SET next_job_seq = next_job_seq + 1, next_seq = next_seq + 1 WHERE id = %(service)s
+           RETURNING id, next_job_seq - 1 AS job_seq, next_seq - 1 AS seq),
+j AS (
+  INSERT INTO job (service_id, seq, kind, state, params, plan_at, waits_for, waits_since, reason, created_by, secret_id,
+                   ended_at)
+  SELECT s.id, s.job_seq, %(kind)s, %(state)s, %(params)s::jsonb,
+         CASE WHEN %(state)s = 'queued' AND %(waits_for)s::text IS NULL THEN clock_timestamp() END,
+         %(waits_for)s, CASE WHEN %(waits_for)s::text IS NOT NULL THEN clock_timestamp() END, %(reason)s, %(by)s,
+         %(secret)s, CASE WHEN %(state)s <> 'queued' THEN clock_timestamp() END
+    FROM s RETURNING id),
+e AS (INSERT INTO event (service_id, seq, job_id, kind, text, data)
+      SELECT s.id, s.seq, j.id, 'asked', %(text)s, %(data)s::jsonb FROM s, j)
+SELECT id FROM j"""
+
+TOLD = """
+WITH s AS (UPDATE service SET next_seq = next_seq + 1 WHERE id = %(service)s RETURNING next_seq - 1 AS seq)
+INSERT INTO event (service_id, seq, job_id, kind, text) SELECT %(service)s, s.seq, %(job)s, %(kind)s, %(text)s FROM s"""
+
+KEY = """
+SELECT fingerprint, service_id, job_id FROM idempotency WHERE panel = %(panel)s AND key = %(key)s"""
+
+KEEP_KEY = """
+INSERT INTO idempotency (panel, key, fingerprint, service_id, job_id)
+VALUES (%(panel)s, %(key)s, %(fingerprint)s::jsonb, %(service)s, %(job)s)"""
+
+SEALED = """
+INSERT INTO secret (ciphertext, key_id) VALUES (%(ciphertext)s, %(key_id)s) RETURNING id"""
+
+CLOSED = """
+UPDATE service SET state = 'closed', claim_id = NULL WHERE id = %(service)s"""
+
+
+def standing(session: Session, service_id: int, *, but: int | None = None) -> Standing:
+    """Give how a service stands; the caller holds its lock. The job *but* is left out."""
+    row = session.row(STANDING, service=service_id)
+    if row is None:
+        raise NotFound("no such service")
+    jobs = [
+        JobAt(found["id"], JobKind(found["kind"]), _phase(found), found["params"])
+        for found in session.rows(OPEN_JOBS, service=service_id)
+        if found["id"] != but
+    ]
+    return Standing(
+        state=ServiceState(row["state"]),
+        desired=Desired(row["desired"]),
+        suspended_by=frozenset(row["suspended_by"]),
+        handed_over=row["handed_over"],
+        claimed=row["claimed"],
+        jobs=tuple(jobs),
+    )
+
+
+def _phase(row: Row) -> Phase:
+    match JobState(row["state"]):
+        case JobState.INTERRUPTED:
+            return Phase.INTERRUPTED
+        case JobState.COMPENSATING:
+            return Phase.UNDOING
+        case JobState.QUEUED:
+            return Phase.QUEUED
+        case _:
+            stuck = row["attempt"] == AttemptState.HELD or row["place"] == "paused"
+            if row["past"]:
+                return Phase.PAST_STUCK if stuck else Phase.PAST
+            return Phase.STUCK if stuck else Phase.GOING
+
+
+class LifeStore:
+    """Satisfies `ports.Life`."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on *database*."""
+        self._db = database
+
+    def wish(
+        self,
+        panel: str,
+        external_ref: str,
+        given: Wish,
+        *,
+        by: str,
+        key: str | None = None,
+        secret: Sealed | None = None,
+        policies: Mapping[str, Any],
+    ) -> tuple[Asked, Sequence[Wakeup]]:
+        """
+        Take a wish about a service, once a key; returns where it came to, and messages that are due.
+
+        Raises:
+            NotFound: no such service.
+            IllegalMove: not now; the sentence says why.
+            KeyReused: the key came before with another wish.
+        """
+        with self._db.transaction() as session:
+            service = session.row(SERVICE, panel=panel, ref=external_ref)
+            if service is None:
+                raise NotFound(f"no service {external_ref!r}")
+            fingerprint = {"wish": given.kind.value, "ref": external_ref, **given.params}
+            if key and (old := session.row(KEY, panel=panel, key=key)):
+                if old["fingerprint"] != fingerprint:
+                    raise KeyReused(f"Idempotency-Key {key!r} came before with another body; use a new key")
+                return Asked(old["service_id"], old["job_id"], created=False), ()
+            stands = standing(session, service["id"])
+            arrival = arrive(stands, given)
+            if arrival.refused:
+                raise IllegalMove(f"service {external_ref}: {arrival.refused}")
+            due = self._stop_others(session, service["id"], arrival, given=given, by=by, policies=policies)
+            job = arrival.same
+            if job is None:
+                waits_for = None if arrival.done else self._behind(session, service["id"])
+                job = self._add(session, service["id"], given, arrival, by=by, secret=secret, waits_for=waits_for)
+            if key:
+                session.rows(
+                    KEEP_KEY, panel=panel, key=key, fingerprint=as_json(fingerprint), service=service["id"], job=job
+                )
+            return Asked(service["id"], job, created=arrival.same is None), due
+
+    def _stop_others(
+        self, session: Session, service: int, arrival: Arrival, *, given: Wish, by: str, policies: Mapping[str, Any]
+    ) -> list[Wakeup]:
+        """Carry out what the wish means for the jobs that are there."""
+        suspended_by = None if arrival.suspended_by is None else as_json(sorted(arrival.suspended_by))
+        session.rows(WANT, service=service, desired=arrival.desired, suspended_by=suspended_by)
+        for job in arrival.supersede:
+            self._supersede(session, service, job, f"a later {given.kind} by {by} made it pointless")
+        due: list[Wakeup] = []
+        for job in arrival.cancel:
+            due += self._command(session, service, job, Command(Verb.CANCEL, by=by, reason=f"{given.kind}"), policies)
+        for job in arrival.interrupt:
+            due += self._interrupt(session, job, by, policies)
+        if arrival.closed:
+            session.rows(CLOSED, service=service)
+        return due
+
+    @staticmethod
+    def _supersede(session: Session, service: int, job: int, reason: str) -> None:
+        session.rows(STOP, job=job, reason=reason)
+        running = session.row("SELECT FROM attempt WHERE job_id = %(job)s AND state <> 'ended'", job=job)
+        if running is None and session.row(ENDED, job=job, state=JobState.SUPERSEDED, reason=reason):
+            session.rows(TOLD, service=service, job=job, kind="job_ended", text=f"job superseded: {reason}")
+
+    def _command(
+        self, session: Session, service: int, job: int, command: Command, policies: Mapping[str, Any]
+    ) -> list[Wakeup]:
+        """Give a command to a live attempt, or end a queued job; one that is refused changes nothing."""
+        live = session.row(LIVE, job=job)
+        if live is None:
+            reason = f"cancelled by {command.by}"
+            if session.row(ENDED, job=job, state=JobState.CANCELLED, reason=reason):
+                session.rows(TOLD, service=service, job=job, kind="job_ended", text=f"job cancelled: {reason}")
+            return []
+        steps = tuple(rows.step_row(step) for step in live["steps"])
+        if refusal(command, rows.attempt(live), steps, policies):
+            return []
+        if command.verb is Verb.CANCEL:
+            session.rows(
+                "UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()), "
+                "cancel_by = %(by)s WHERE id = %(job)s",
+                job=job,
+                by=command.by,
+            )
+        session.rows(COMMAND, attempt=live["id"], command=as_json(asdict(command)))
+        return [wakeup(row) for row in session.rows(SEND, attempts=[live["id"]])]
+
+    def _interrupt(self, session: Session, job: int, by: str, policies: Mapping[str, Any]) -> list[Wakeup]:
+        held = session.row(
+            "UPDATE job SET state = 'interrupted' WHERE id = %(job)s AND state = 'running' AND EXISTS "
+            "(SELECT FROM attempt a WHERE a.job_id = job.id AND a.state = 'held') RETURNING id",
+            job=job,
+        )
+        if held is not None:
+            return []
+        command = Command(Verb.INTERRUPT, by=by, reason="interrupted by a suspension")
+        return self._command(session, 0, job, command, policies)
+
+    @staticmethod
+    def _behind(session: Session, service: int) -> str | None:
+        return "job" if standing(session, service).live is not None else None
+
+    @staticmethod
+    def _add(
+        session: Session, service: int, given: Wish, arrival: Arrival, *, by: str, secret: Sealed | None,
+        waits_for: str | None,
+    ) -> int:  # fmt: skip
+        sealed = None
+        if secret is not None and not arrival.done:
+            sealed = session.value(SEALED, ciphertext=secret.ciphertext, key_id=secret.key_id)
+        job: int = session.value(
+            NEW_JOB,
+            service=service,
+            kind=given.kind,
+            state=JobState.SUCCEEDED if arrival.done else JobState.QUEUED,
+            params=as_json(dict(given.params)),
+            waits_for=waits_for,
+            reason=arrival.done,
+            by=by,
+            secret=sealed,
+            text=f"{given.kind} asked by {by}" + (f" ({given.reason})" if given.reason else ""),
+            data=as_json({"kind": given.kind, **given.params}),
+        )
+        if arrival.done:
+            session.rows(TOLD, service=service, job=job, kind="job_ended", text=f"job succeeded: {arrival.done}")
+            session.rows(NEXT_JOB, service=service)
+        return job
