@@ -22,6 +22,7 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
+from provisioner.store.life import LifeStore
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
@@ -49,6 +50,7 @@ class App:
     quarantine: QuarantineStore
     observer: ObserverStore
     services: ServicesStore
+    life: LifeStore
     catalogue: CatalogueStore
     reads: ReadsStore
     listener: Listener
@@ -102,6 +104,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         quarantine=QuarantineStore(database),
         observer=ObserverStore(database, spans),
         services=ServicesStore(database),
+        life=LifeStore(database),
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
         listener=Listener(database),

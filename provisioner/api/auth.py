@@ -62,6 +62,12 @@ def _orders(who: Annotated[Caller, Depends(caller)]) -> Caller:
     return who
 
 
+def _acts(who: Annotated[Caller, Depends(caller)]) -> Caller:
+    if who.role is Role.VIEWER:
+        raise Forbidden("this call needs a token of role billing, operator or admin; this one has viewer")
+    return who
+
+
 def _billing(who: Annotated[Caller, Depends(caller)]) -> Caller:
     if who.role is not Role.BILLING:
         raise Forbidden(f"one-time passwords are given to role billing only; this token has {who.role}")
@@ -72,5 +78,6 @@ Anybody = Annotated[Caller, Depends(caller)]  #: any good token; billing sees it
 Viewer = Annotated[Caller, Depends(_at_least(Role.VIEWER))]
 Operator = Annotated[Caller, Depends(_at_least(Role.OPERATOR))]
 Admin = Annotated[Caller, Depends(_at_least(Role.ADMIN))]
+Actor = Annotated[Caller, Depends(_acts)]  #: billing on its own panel's services, an operator on all
 Orderer = Annotated[Caller, Depends(_orders)]
 Billing = Annotated[Caller, Depends(_billing)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from provisioner.domain.catalogue import ConnectionSettings
 from provisioner.domain.connection import TlsPolicy
-from provisioner.domain.service import OnFailure, Order, Package
+from provisioner.domain.service import OnFailure, Order, Package, SuspendBy
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,99}$"
@@ -115,6 +115,7 @@ class PackageBody(Body):
     probe: str = Field(default="tcp:22", max_length=20, description="`icmp`, `tcp:PORT` or `ssh:PORT`.")
     attempts_max: int = Field(default=3, ge=1, le=100, description="Servers tried at most.")
     on_failure: Literal["next", "hold"] = Field(default="next", description="Next candidate, or hold for a person.")
+    suspend_by: Literal["ports", "ports+disable"] = Field(default="ports", description="What a suspension does.")
     stock_wait_seconds: float = Field(default=72 * 3600.0, gt=0, le=366 * 86400, description="Wait for a server.")
     connections: dict[Annotated[str, Field(pattern=NAME)], Annotated[int, Field(ge=0, le=1000)]] = Field(
         min_length=1, max_length=50, description="Connection → priority, 0 first.", examples=[{"dc1": 0}]
@@ -133,6 +134,7 @@ class PackageBody(Body):
             probe=self.probe,
             attempts_max=self.attempts_max,
             on_failure=OnFailure(self.on_failure),
+            suspend_by=SuspendBy(self.suspend_by),
             stock_wait=timedelta(seconds=self.stock_wait_seconds),
             connections=self.connections,
         )

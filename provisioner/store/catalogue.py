@@ -64,14 +64,14 @@ SELECT p.*, (SELECT coalesce(jsonb_object_agg(c.name, pc.priority), '{}') FROM p
 
 SAVE_PACKAGE = """
 INSERT INTO package AS p (name, server_type, os_allowed, ipv4, ipv6, address_before_install, probe, attempts_max,
-                          on_failure, stock_wait_seconds, disabled_at)
+                          on_failure, suspend_by, stock_wait_seconds, disabled_at)
 VALUES (%(name)s, %(server_type)s, %(os_allowed)s::jsonb, %(ipv4)s, %(ipv6)s, %(address_before_install)s, %(probe)s,
-        %(attempts_max)s, %(on_failure)s, %(stock_wait_seconds)s,
+        %(attempts_max)s, %(on_failure)s, %(suspend_by)s, %(stock_wait_seconds)s,
         CASE WHEN NOT %(enabled)s THEN clock_timestamp() END)
     ON CONFLICT (name) DO UPDATE
    SET server_type = excluded.server_type, os_allowed = excluded.os_allowed, ipv4 = excluded.ipv4,
        ipv6 = excluded.ipv6, address_before_install = excluded.address_before_install, probe = excluded.probe,
-       attempts_max = excluded.attempts_max, on_failure = excluded.on_failure,
+       attempts_max = excluded.attempts_max, on_failure = excluded.on_failure, suspend_by = excluded.suspend_by,
        stock_wait_seconds = excluded.stock_wait_seconds,
        disabled_at = CASE WHEN NOT %(enabled)s THEN coalesce(p.disabled_at, excluded.disabled_at) END
 RETURNING id"""

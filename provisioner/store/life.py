@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from provisioner.domain.attempt import Command, Verb
-from provisioner.domain.life import Arrival, JobAt, Phase, Standing, Wish, arrive
+from provisioner.domain.life import USUALLY, Arrival, JobAt, Phase, Standing, Wish, arrive
 from provisioner.domain.states import AttemptState, Desired, JobKind, JobState, ServiceState
 from provisioner.domain.verbs import refusal
 from provisioner.errors import IllegalMove, KeyReused, NotFound
@@ -168,8 +168,8 @@ class LifeStore:
             due = self._stop_others(session, service["id"], arrival, given=given, by=by, policies=policies)
             job = arrival.same
             if job is None:
-                waits_for = None if arrival.done else self._behind(session, service["id"])
-                job = self._add(session, service["id"], given, arrival, by=by, secret=secret, waits_for=waits_for)
+                before = None if arrival.done else standing(session, service["id"]).live
+                job = self._add(session, service["id"], given, arrival, by=by, secret=secret, before=before)
             if key:
                 session.rows(
                     KEEP_KEY, panel=panel, key=key, fingerprint=as_json(fingerprint), service=service["id"], job=job
@@ -235,13 +235,9 @@ class LifeStore:
         return self._command(session, 0, job, command, policies)
 
     @staticmethod
-    def _behind(session: Session, service: int) -> str | None:
-        return "job" if standing(session, service).live is not None else None
-
-    @staticmethod
     def _add(
         session: Session, service: int, given: Wish, arrival: Arrival, *, by: str, secret: Sealed | None,
-        waits_for: str | None,
+        before: JobAt | None,
     ) -> int:  # fmt: skip
         sealed = None
         if secret is not None and not arrival.done:
@@ -252,8 +248,8 @@ class LifeStore:
             kind=given.kind,
             state=JobState.SUCCEEDED if arrival.done else JobState.QUEUED,
             params=as_json(dict(given.params)),
-            waits_for=waits_for,
-            reason=arrival.done,
+            waits_for="job" if before else None,
+            reason=arrival.done or (_after(before) if before else ""),
             by=by,
             secret=sealed,
             text=f"{given.kind} asked by {by}" + (f" ({given.reason})" if given.reason else ""),
@@ -263,3 +259,8 @@ class LifeStore:
             session.rows(TOLD, service=service, job=job, kind="job_ended", text=f"job succeeded: {arrival.done}")
             session.rows(NEXT_JOB, service=service)
         return job
+
+
+def _after(job: JobAt) -> str:
+    usually = USUALLY.get(job.kind, "a few minutes")
+    return f"job {job.id} ({job.kind}) goes first; such a job usually takes {usually}"

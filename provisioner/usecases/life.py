@@ -33,9 +33,9 @@ class Asking:
     key: str | None = None  #: Idempotency-Key
 
 
-def usually(kind: JobKind) -> str:
-    """Say how long such a job takes when nothing is in its way."""
-    return USUALLY.get(kind, "a few minutes")
+def usually(kind: str) -> str:
+    """Say how long a job of that kind takes when nothing is in its way."""
+    return USUALLY.get(JobKind(kind), "a few minutes")
 
 
 def close(asking: Asking) -> Asked:

@@ -91,7 +91,8 @@ def _queued(job: Facts, spans: Spans) -> Outlook:
         case WaitsFor.SITE:
             return _site(job, spans, since)
         case WaitsFor.JOB:
-            return Outlook("waits for an earlier job of its service", since, "", None, "the end of that job starts it")
+            which = job["reason"] or "an earlier job of its service goes first"
+            return Outlook(f"waits: {which}", since, "", None, "the end of that job starts it")
         case WaitsFor.HOLD:
             return Outlook(
                 f"waits for a hold to be lifted ({job['held_reason']})", since, "", None, "until then it stays"

@@ -53,6 +53,7 @@ class ServiceView:
     kind: str
     state: str
     desired: str
+    suspended_by: Sequence[str]  #: billing, abuse, staff: each is lifted by its own
     package: str
     customer_ref: str
     login: str  #: of the customer's DCIM user, once it is there; before: as ordered
@@ -94,6 +95,7 @@ def _service(row: Facts) -> ServiceView:
         kind=row["kind"],
         state=row["state"],
         desired=row["desired"],
+        suspended_by=row["suspended_by"],
         package=row["package"],
         customer_ref=row["customer_ref"],
         login=row["account_login"] or row["login"],

@@ -20,7 +20,8 @@ JOBS = """
    FROM job j WHERE j.service_id = s.id)"""
 
 SERVICES = f"""
-SELECT s.id, s.panel, s.external_ref, s.kind, s.state, s.desired, s.suspended_by, s.customer_ref, s.login, s.hostname, s.os,
+SELECT s.id, s.panel, s.external_ref, s.kind, s.state, s.desired, s.suspended_by,
+       s.customer_ref, s.login, s.hostname, s.os,
        s.package ->> 'name' AS package, s.package -> 'os_allowed' AS os_allowed, s.created_at, s.handed_over_at,
        s.root_secret IS NOT NULL AND s.handed_over_at IS NOT NULL AS has_secrets,
        acc.login AS account_login, c.name AS connection, cl.server_ref AS server, cl.state AS claim_state,
