@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from provisioner.cli import life
 from provisioner.cli.context import app as plugged
 from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
@@ -18,7 +19,8 @@ from provisioner.usecases import secrets as passwords
 from provisioner.usecases import submit
 from provisioner.views import service as view
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What customers have, and orders by hand.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What customers have, and what is asked by hand.")
+life.register(app)
 
 ORDER = "--package ds-1 --customer c-17 --login alice --hostname alice.example.net --os ISPsystem__Debian-12-x86_64"
 

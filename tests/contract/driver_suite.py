@@ -868,6 +868,57 @@ class DriverSuite:
 
         assert dcim.acts() == acts
 
+    def test_a_reboot_is_one_act_on_that_server(self, dcim: Dcim) -> None:
+        dcim.driver.set_power(S1, Power.ON)
+        assert dcim.eventually(lambda: dcim.row(S1).power is Power.ON)
+        acts = dcim.acts()
+
+        dcim.driver.reboot(S1)
+
+        assert len(dcim.acts()) == len(acts) + 1
+        assert dcim.eventually(lambda: dcim.row(S1).power is Power.ON)
+
+    # Users: the new password is seen by a log-in.
+
+    def test_a_new_password_lets_the_user_in_and_the_old_one_does_not(self, dcim: Dcim) -> None:
+        user = dcim.driver.create_user(LOGIN, PASSWORD)
+        before = dcim.driver.logs_in(LOGIN, PASSWORD)
+
+        dcim.driver.set_password(user, "Xr8-battery-staple")
+        dcim.driver.set_password(user, "Xr8-battery-staple")
+
+        assert before
+        assert dcim.driver.logs_in(LOGIN, "Xr8-battery-staple")
+        assert not dcim.driver.logs_in(LOGIN, PASSWORD)
+        assert [known.ref for known in dcim.driver.users() if known.login == LOGIN] == [user]
+
+    def test_a_refused_log_in_of_a_customer_is_no_fault_of_ours(self, dcim: Dcim) -> None:
+        assert not dcim.driver.logs_in("nobody-of-that-name", PASSWORD)
+        assert dcim.driver.list_servers().servers
+
+    def test_a_log_in_is_no_act(self, dcim: Dcim) -> None:
+        acts = dcim.acts()
+        dcim.driver.logs_in(LOGIN, PASSWORD)
+
+        assert dcim.acts() == acts
+
+    @pytest.mark.parametrize("user", ["", "999999", "5,6"])
+    def test_a_password_of_an_unknown_user_changes_nothing(self, dcim: Dcim, user: str) -> None:
+        users = dcim.driver.users()
+
+        with pytest.raises((NoSuchObject, BadValue, NotDone)):
+            dcim.driver.set_password(UserRef(user), PASSWORD)
+
+        assert dcim.driver.users() == users
+
+    def test_a_weak_password_is_refused(self, dcim: Dcim) -> None:
+        user = dcim.driver.create_user(LOGIN, PASSWORD)
+
+        with pytest.raises(BadValue):
+            dcim.driver.set_password(user, "1")
+
+        assert dcim.driver.logs_in(LOGIN, PASSWORD)
+
     def test_an_install_is_seen_to_run_and_to_end(self, dcim: Dcim) -> None:
         name = a_template(dcim, S1)
         dcim.take_longer()

@@ -285,6 +285,28 @@ class Client:
             raise wire.unanswered("answers with a login form")
         return Document(root)
 
+    def admits(self, login: str, password: str) -> bool:
+        """
+        Say whether the panel lets a user in; a look, and its session is not kept.
+
+        Raises:
+            Unreachable, Busy, Unusable: nothing can be concluded; a refusal other than of the password, too.
+        """
+        wire = _Call("auth", {}, False, self.about("auth"), self.deadline())  # noqa: FBT003
+        root = self._exchange(wire, {"username": login, "password": password})
+        if error := _error_of(root):
+            refusal = _meaning(error, wire)
+            if isinstance(refusal, WrongPassword):
+                return False
+            if isinstance(refusal, Denied):  # of the user, not of us: the connection is not to blame
+                raise wire.about.error(
+                    Unusable, f"the panel does not say whether the user may log in: {refusal.detail}"
+                )
+            raise refusal
+        if root.find("auth") is None:
+            raise wire.unanswered("answers a login without a session")
+        return True
+
     def _credentials(self, wire: "_Call") -> Mapping[str, str]:
         if self._ticket:
             return {"auth": self._ticket}

@@ -261,6 +261,23 @@ class Dcimanager5:
         func = "server.poweron" if power is Power.ON else "server.poweroff"
         self._client.act(func, {"elid": server}, server=server)
 
+    def reboot(self, server: ServerRef) -> None:
+        self._client.act("server.reboot", {"elid": server}, server=server)
+
+    def set_password(self, user: UserRef, password: str) -> None:
+        """Look at the user's form, then submit the password with the fields that the panel wants back."""
+        about = self._client.about("user.edit")
+        with nothing_sent(about):
+            form = self._client.look("user.edit", {"elid": user})
+            name, level = form.text("name"), form.text("level")
+            if not name or not level:
+                raise self._unusable("user.edit", "the form has no name or level", ServerRef(""))
+        fields = {"elid": user, "name": name, "level": level, "passwd": password, "confirm": password}
+        self._client.submit("user.edit", fields)
+
+    def logs_in(self, login: str, password: str) -> bool:
+        return self._client.admits(login, password)
+
     def install(self, server: ServerRef, template: str, password: str) -> None:
         fields = {
             "elid": server,
