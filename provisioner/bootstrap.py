@@ -22,6 +22,7 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
+from provisioner.store.installation import InstallationStore, greet
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
@@ -51,6 +52,7 @@ class App:
     services: ServicesStore
     catalogue: CatalogueStore
     reads: ReadsStore
+    installation: InstallationStore
     listener: Listener
     vault: KeyVault
     drivers: Registry
@@ -86,7 +88,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
     spans = settings.engine_spans()
     policies = recipes.policies(settings.policies, scale=settings.step_scale)
     recipes.check_patience(policies, spans)
-    database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool)
+    database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool, greet=greet)
     vault = _vault(settings)
     celery = celery_app(settings.broker_url, spans)
     hidden = celery_app(settings.broker_url, spans, visible=False)
@@ -104,6 +106,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         services=ServicesStore(database),
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
+        installation=InstallationStore(database),
         listener=Listener(database),
         vault=vault,
         drivers=Registry(EndpointLoader(database, vault, spans)),

@@ -1,7 +1,7 @@
 """Planning in PostgreSQL: the next candidate for a queued job, never a search-then-hope."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import IntegrityError
 
@@ -16,7 +16,8 @@ TO_PLAN = """
 SELECT id FROM job WHERE state = 'queued' AND plan_at <= clock_timestamp() ORDER BY id LIMIT %(limit)s"""
 
 JOB = """
-SELECT j.id, j.kind, j.service_id, j.stock_since, j.waits_for, s.external_ref, s.package, s.held_reason
+SELECT j.id, j.kind, j.service_id, j.stock_since, j.waits_for, s.external_ref, s.package, s.held_reason,
+       (SELECT halted FROM installation) AS halted
   FROM job j JOIN service s ON s.id = j.service_id
  WHERE j.id = %(job)s AND j.state = 'queued' AND j.plan_at <= clock_timestamp()
    FOR UPDATE OF s, j SKIP LOCKED"""
@@ -141,6 +142,10 @@ class PlanningStore:
             job = session.row(JOB, job=job_id)
             if job is None:
                 return Planned()
+            if job["halted"]:
+                why = f"nothing is done until a person has looked: {job['halted']}"
+                self._wait_for(session, job, "site", why, "-infinity")  # it is looked at again, whatever becomes of it
+                return Planned(job_id=job_id)
             connections = as_json(job["package"]["connections"])
             places = session.rows(PLACES, connections=connections, age=self._spans.view_age)
             usable = [place for place in places if place["open"]]
@@ -176,7 +181,11 @@ class PlanningStore:
             reason = "; ".join(f"{place['name']} is {place['state']}" for place in places)
             canaries = [place["canary_at"] for place in places if place["state"] == "restricted" and place["canary_at"]]
             plan_at = min(canaries, default=None)
-        changed = job["waits_for"] != waits_for
+        self._wait_for(session, job, waits_for, reason, plan_at)
+
+    def _wait_for(
+        self, session: Session, job: Row, waits_for: str, reason: str, plan_at: datetime | str | None
+    ) -> None:
         session.rows(
             WAIT,
             job=job["id"],
@@ -185,7 +194,7 @@ class PlanningStore:
             reason=reason,
             plan_at=plan_at,
             least=self._spans.canary / 2,
-            changed=changed,
+            changed=job["waits_for"] != waits_for,
         )
 
     def _start(
