@@ -22,6 +22,7 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
+from provisioner.store.installation import InstallationStore, greet
 from provisioner.store.life import LifeStore
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
@@ -53,6 +54,7 @@ class App:
     life: LifeStore
     catalogue: CatalogueStore
     reads: ReadsStore
+    installation: InstallationStore
     listener: Listener
     vault: KeyVault
     drivers: Registry
@@ -88,7 +90,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
     spans = settings.engine_spans()
     policies = recipes.policies(settings.policies, scale=settings.step_scale)
     recipes.check_patience(policies, spans)
-    database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool)
+    database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool, greet=greet)
     vault = _vault(settings)
     celery = celery_app(settings.broker_url, spans)
     hidden = celery_app(settings.broker_url, spans, visible=False)
@@ -107,6 +109,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         life=LifeStore(database),
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
+        installation=InstallationStore(database),
         listener=Listener(database),
         vault=vault,
         drivers=Registry(EndpointLoader(database, vault, spans)),

@@ -10,6 +10,7 @@ from provisioner.domain.attempt import Attempt, Command, Policy, StepRow
 from provisioner.domain.catalogue import Caller, ConnectionSettings, Outlook, Role, Token
 from provisioner.domain.connection import ConnectionState, Endpoint
 from provisioner.domain.engine import Decision
+from provisioner.domain.installation import Serials
 from provisioner.domain.job import Conclusion
 from provisioner.domain.life import Wish
 from provisioner.domain.server import (
@@ -254,6 +255,7 @@ class Refusal(StrEnum):
     FENCED = "fenced"  #: somebody else has it, it moved on, or it waits
     NO_SLOT = "no_slot"  #: the connection is as busy as it may be
     AWAY = "away"  #: the connection is paused
+    HALTED = "halted"  #: the database went back, or is a copy: a person must look first
 
 
 class Engine(Protocol):
@@ -289,6 +291,10 @@ class Engine(Protocol):
 
     def secret(self, secret_id: int) -> bytes:
         """Give a secret's ciphertext. Raises `NotFound` when it was erased."""
+        ...
+
+    def witness(self, touched: Touched, serials: Sequence[int]) -> str:
+        """Halt if *serials* of ours in the server's notes show that our books went back; returns why, "" if not."""
         ...
 
     def trouble(self, connection_id: int, *, denied: bool, reason: str) -> None:
@@ -626,4 +632,28 @@ class Reads(Protocol):
 
     def health(self) -> Facts:
         """Give what readiness rests on. Raises `Overloaded` when the database can't be asked."""
+        ...
+
+
+class Installation(Protocol):
+    """Which database this is; while it is halted nobody acts."""
+
+    def compare(self) -> str:
+        """Compare the present identity with the stored one; returns why we are halted, "" when we are not."""
+        ...
+
+    def halt(self, why: str) -> None:
+        """Let nobody act until a person has looked; safe to repeat."""
+        ...
+
+    def name(self) -> str:
+        """Give the short name that our lines in notes bear."""
+        ...
+
+    def serials(self, found: Sequence[int]) -> Serials:
+        """Give what our books know of serials that were read in notes."""
+        ...
+
+    def accept(self, highest: int) -> None:
+        """Take the present database for ours, give no serial up to *highest* again, and go on."""
         ...

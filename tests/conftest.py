@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from provisioner.demo.broker import EmbeddedBroker
@@ -47,11 +48,23 @@ def template_database(postgres: EmbeddedPostgres) -> str:
     return "template"
 
 
+def own(url: str) -> None:
+    """Tell a copy of a database that it is the one its books are kept in: workers refuse to act in a stranger."""
+    oid = "UPDATE installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(oid)
+    finally:
+        connection.close()
+
+
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator[str]:
     """Return the address of a fresh, migrated database that is dropped after the test."""
     name = f"test_{next(_NUMBERS)}"
     postgres.create_database(name, template=template_database)
+    own(postgres.url(name))
     yield postgres.url(name)
     postgres.drop_database(name)
 

@@ -34,6 +34,11 @@ OVERRIDES = {
 }  # fmt: skip
 POLICIES = {"install_os": {"settle": 6, "deadline": 120}}
 SCALE = 0.02
+SHORT_PATIENCE = {
+    "PROVISIONER_SPANS": json.dumps(OVERRIDES),
+    "PROVISIONER_STEP_SCALE": str(SCALE),
+    "PROVISIONER_POLICIES": json.dumps(POLICIES),
+}
 START_SECONDS = 60.0
 
 
@@ -55,8 +60,10 @@ class Seen:
 class House(Site):
     """Real processes around a site; `steps` and `control` workers may be killed, the broker stopped."""
 
-    def __init__(self, url: str, folder: Path, name: str) -> None:
-        super().__init__(url, spans=Settings(spans=OVERRIDES).engine_spans(), scale=SCALE)
+    def __init__(self, url: str, folder: Path, name: str, *, production: bool = False) -> None:
+        self.patience: dict[str, str] = {} if production else SHORT_PATIENCE
+        spans = {} if production else OVERRIDES
+        super().__init__(url, spans=Settings(spans=spans).engine_spans(), scale=1.0 if production else SCALE)
         self.children, self.folder = Children(), folder / name
         self.folder.mkdir(mode=0o700)
         self.world = FakeDatacentre(lambda: datetime.now(UTC), pace=Pace(install_lasts=timedelta(seconds=1)))
@@ -81,9 +88,7 @@ class House(Site):
             "PROVISIONER_DATABASE_URL": self.database.url,
             "PROVISIONER_BROKER_URL": self.broker_url,
             "PROVISIONER_SECRET_KEY": self.key,
-            "PROVISIONER_SPANS": json.dumps(OVERRIDES),
-            "PROVISIONER_STEP_SCALE": str(SCALE),
-            "PROVISIONER_POLICIES": json.dumps(POLICIES),
+            **self.patience,
             "FLOWER_UNAUTHENTICATED_API": "true",
         }
         visible = celery_app(self.broker_url, self.spans)
@@ -174,9 +179,9 @@ def in_order(tasks: list[Seen]) -> list[str]:
 
 
 @contextmanager
-def house(url: str, folder: Path, name: str, *, flower: bool) -> Iterator[House]:
-    """Have everything up inside, and nothing left behind."""
-    made = House(url, folder, name)
+def house(url: str, folder: Path, name: str, *, flower: bool, production: bool = False) -> Iterator[House]:
+    """Have everything up inside, and nothing left behind; spans are short, or those of *production*."""
+    made = House(url, folder, name, production=production)
     try:
         with serve_fake(made.world, made.address):
             try:

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.signals import beat_init, setup_logging, worker_process_init, worker_ready
+from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_ready
 
 from provisioner import bootstrap, config
 from provisioner.bootstrap import App
@@ -60,6 +60,13 @@ def _logs(**_: object) -> None:
 def _ticks_are_hidden(**_: object) -> None:
     """Beat sends nothing but ticks, 43,200 a day: none of them is shown in Flower."""
     app.conf.task_send_sent_event = False
+
+
+@worker_init.connect
+def _is_it_our_database(**_: object) -> None:
+    """Halt before a task is taken; a database that is away now is compared when it is connected to."""
+    wiring().installation.compare()
+    wiring().database.close()  # what is forked next inherits no connection
 
 
 @worker_process_init.connect

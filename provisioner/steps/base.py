@@ -55,6 +55,11 @@ class StepContext:
             self._reading = self.driver.read(self.server)
         return self._reading
 
+    @property
+    def reading(self) -> ServerReading | None:
+        """What this look has read of the server; None when it has not."""
+        return self._reading
+
     def listed(self) -> ServerView:
         """
         Give the server as the last whole list shows it.

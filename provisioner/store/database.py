@@ -1,11 +1,12 @@
 """One way to PostgreSQL: constant SQL text, one statement a commit, or a transaction that is marked as open."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -49,8 +50,15 @@ class Session:
 class Database:
     """A pool of connections. `once` commits each statement; `transaction` commits at its end."""
 
-    def __init__(self, url: str, *, pool_size: int = 1, application: str = "provisioner") -> None:
-        """Connect lazily; *pool_size* connections at most."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 1,
+        application: str = "provisioner",
+        greet: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Connect lazily; *pool_size* connections at most, each seen by *greet* before anything is asked of it."""
         options = "-c statement_timeout=5000 -c lock_timeout=5000 -c timezone=UTC"
         self.url = url
         self.engine: Engine = create_engine(
@@ -61,6 +69,9 @@ class Database:
             pool_reset_on_return=None,
             connect_args={"connect_timeout": 3, "options": options, "application_name": application},
         )
+        event.listen(self.engine, "handle_error", _drop_a_standby)
+        if greet is not None:
+            event.listen(self.engine, "connect", lambda connection, _record: greet(connection))
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def forget(self) -> None:
@@ -97,6 +108,12 @@ class Database:
         """Run one statement, commit, give the first value."""
         with self.once() as session:
             return session.value(sql, **values)
+
+
+def _drop_a_standby(context: ExceptionContext) -> None:
+    """Never use a connection again that can't write: a standby that is promoted keeps its own, unseen by `greet`."""
+    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 @contextmanager

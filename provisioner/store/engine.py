@@ -21,6 +21,7 @@ from provisioner.ports import Refusal, Touched, Wakeup
 from provisioner.store import rows
 from provisioner.store.connections import COUNT_TROUBLE, heal, pause, restrict
 from provisioner.store.database import Database, Row, Session, as_json
+from provisioner.store.installation import witness
 from provisioner.store.messages import WAKEUP_COLUMNS, wakeup
 from provisioner.store.quarantine import over, strike
 
@@ -32,6 +33,7 @@ WITH due AS MATERIALIZED (
   SELECT a.id, a.connection_id, a.last_task_id
     FROM attempt a JOIN connection c ON c.id = a.connection_id
    WHERE a.id = %(attempt)s AND a.pos = %(pos)s AND c.state <> 'paused'
+     AND NOT EXISTS (SELECT FROM installation WHERE halted <> '')
      AND (a.state = 'ready'
           OR (a.state = 'running' AND a.lease_until < clock_timestamp())
           OR (a.state = 'waiting' AND a.awaits IS NULL AND a.resume_at <= clock_timestamp()))
@@ -69,8 +71,9 @@ WHY_NOT = """
 WITH starved AS (
   UPDATE attempt a SET starved = true FROM connection c
    WHERE a.id = %(attempt)s AND a.pos = %(pos)s AND a.state = 'ready' AND c.id = a.connection_id
-     AND c.state <> 'paused' RETURNING a.id)
-SELECT c.state = 'paused' AS away, EXISTS (SELECT FROM starved) AS starved
+     AND c.state <> 'paused' AND NOT EXISTS (SELECT FROM installation WHERE halted <> '') RETURNING a.id)
+SELECT c.state = 'paused' AS away, EXISTS (SELECT FROM installation WHERE halted <> '') AS halted,
+       EXISTS (SELECT FROM starved) AS starved
   FROM attempt a JOIN connection c ON c.id = a.connection_id WHERE a.id = %(attempt)s"""
 
 STEP_COLUMNS = (
@@ -177,6 +180,8 @@ class EngineStore:
             if row is not None:
                 return _touched(row)
             why = session.row(WHY_NOT, attempt=attempt_id, pos=pos)
+        if why and why["halted"]:
+            return Refusal.HALTED
         if why and why["away"]:
             return Refusal.AWAY
         return Refusal.NO_SLOT if why and why["starved"] else Refusal.FENCED
@@ -502,6 +507,11 @@ class EngineStore:
         if sealed is None:
             raise NotFound("a secret of this service was erased; a new one must be set before this step can go on")
         return bytes(sealed)
+
+    def witness(self, touched: Touched, serials: Sequence[int]) -> str:
+        """Halt if *serials* of ours in the server's notes show that our books went back; returns why."""
+        with self._db.once() as session:
+            return witness(session, touched.connection_name, touched.claim.server, serials)
 
     def trouble(self, connection_id: int, *, denied: bool, reason: str) -> None:
         """Count a look or act that found the connection away; pauses it when that lasts."""

@@ -22,7 +22,8 @@ SELECT id FROM job WHERE state = 'queued' AND plan_at <= clock_timestamp() ORDER
 
 JOB = """
 SELECT j.id, j.kind, j.params, j.service_id, j.stock_since, j.waits_for, j.held_reason, s.external_ref, s.package,
-       (SELECT p.held_reason FROM package p WHERE p.id = s.package_id) AS package_held
+       (SELECT p.held_reason FROM package p WHERE p.id = s.package_id) AS package_held,
+       (SELECT halted FROM installation) AS halted
   FROM job j JOIN service s ON s.id = j.service_id
  WHERE j.id = %(job)s AND j.state = 'queued' AND j.plan_at <= clock_timestamp()
    FOR UPDATE OF s, j SKIP LOCKED"""
@@ -179,10 +180,14 @@ class PlanningStore:
             job = session.row(JOB, job=job_id)
             if job is None:
                 return Planned()
+            if job["halted"]:
+                why = f"nothing is done until a person has looked: {job['halted']}"
+                self._wait_for(session, job, "site", why, "-infinity")  # it is looked at again, whatever becomes of it
+                return Planned(job_id=job_id)
             kind = JobKind(job["kind"])
             recipe = recipe_of(kind, job["params"])
             if held := job["held_reason"] or job["package_held"]:
-                self._say(session, job, "hold", held)
+                self._wait_for(session, job, "hold", held)
                 return Planned(job_id=job_id)
             if kind is not JobKind.OPEN:
                 return self._plan_on_service(session, job, kind, recipe)
@@ -208,7 +213,7 @@ class PlanningStore:
         """Start a job on the server that its service has, unless it has become pointless meanwhile."""
         stands = standing(session, job["service_id"], but=job["id"])
         if stands.live is not None:
-            self._say(session, job, "job", f"job {stands.live.id} ({stands.live.kind}) goes first")
+            self._wait_for(session, job, "job", f"job {stands.live.id} ({stands.live.kind}) goes first")
             return Planned(job_id=job["id"])
         turn = due(stands, kind)
         if turn.turn is not Turn.RUN:
@@ -257,9 +262,11 @@ class PlanningStore:
             reason = "; ".join(f"{place['name']} is {place['state']}" for place in places)
             canaries = [place["canary_at"] for place in places if place["state"] == "restricted" and place["canary_at"]]
             plan_at = min(canaries, default=None)
-        self._say(session, job, waits_for, reason, plan_at)
+        self._wait_for(session, job, waits_for, reason, plan_at)
 
-    def _say(self, session: Session, job: Row, waits_for: str, reason: str, plan_at: datetime | None = None) -> None:
+    def _wait_for(
+        self, session: Session, job: Row, waits_for: str, reason: str, plan_at: datetime | str | None = None
+    ) -> None:
         """Let the job wait, and tell it once."""
         session.rows(
             WAIT,

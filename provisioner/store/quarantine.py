@@ -166,7 +166,8 @@ class QuarantineStore:
         try:
             with self._db.transaction() as session:
                 standing, _, _ = self._standing(session, connection, server)
-                if why_not := quarantine_refusal(standing):
+                why_not = session.value("SELECT halted FROM installation") or quarantine_refusal(standing)
+                if why_not:  # a halted one gives no serial: the panel may have seen it
                     raise IllegalMove(f"server {server} of {connection}: {why_not}")
                 claim = session.value(CLAIM, connection=standing.connection_id, server=server, reason=reason)
                 session.rows(NOTE, claim=claim)

@@ -6,6 +6,7 @@ from provisioner.domain.spans import Spans
 from provisioner.ports import Lost, Wakeup
 from provisioner.store.database import Database
 from provisioner.store.engine import SEND
+from provisioner.store.installation import compare
 from provisioner.store.messages import wakeup
 
 #: whose turn it is: the heartbeat is older than the interval, or an order waits to be planned
@@ -104,6 +105,8 @@ class ReconcilerStore:
 
     def sweep(self) -> None:
         """Erase secrets that are due, end jobs that waited too long for stock."""
+        with self._db.once() as session:
+            compare(session)  # a standby that was promoted under a connection of ours, and what no reconnect shows
         self._db.rows(STOCK_WAIT_OVER)
         with self._db.transaction() as session:
             spent = [row["id"] for row in session.rows(SPENT_SECRETS)]

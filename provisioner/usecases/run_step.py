@@ -26,6 +26,7 @@ from provisioner.domain.engine import (
     decide,
 )
 from provisioner.domain.events import Event
+from provisioner.domain.installation import serials, short_name
 from provisioner.domain.job import conclude
 from provisioner.domain.outcome import Failed, Record
 from provisioner.domain.spans import Spans
@@ -59,7 +60,7 @@ class Report:
     """How a touch ended, for readers of Flower and logs."""
 
     step: str
-    outcome: str  #: proceed, park, hold, end, fenced, no_slot, away
+    outcome: str  #: proceed, park, hold, end, fenced, no_slot, away, halted
     says: str = ""
     failed: bool = False  #: the step failed: the task must end as a failure
 
@@ -174,7 +175,18 @@ class _Touch:
             return Blind(str(error), self._now())
         except self.tools.interrupted:
             return NoAnswer("the time limit of a touch was reached while looking", self._now())
+        if why := self._contradicted(ctx):
+            return Blind(why, self._now())
         return Looked(outcome, self._now(), ctx.reading_at)
+
+    def _contradicted(self, ctx: StepContext) -> str:
+        """Say what in the notes shows that our database went back; nobody acts from then on."""
+        if ctx.reading is None:
+            return ""
+        token = self.found.claim.note_token
+        found = serials(ctx.reading.notes, short_name(token))
+        strange = [serial for serial in found if serial != self.found.claim.serial]
+        return self.tools.engine.witness(self.found, strange) if strange else ""
 
     def _act(self, decision: Decision) -> Decision:
         """Commit the memo, act once, and decide on what came back."""

@@ -17,6 +17,7 @@ class Health:
     ready: bool
     database: str  #: ok, or what is wrong with it
     migrations: str  #: ok, or what is wrong with them
+    installation: str  #: ok, or why nothing is done until a person has looked
     ticking: bool  #: the reconciler's heartbeat is young
     tick_at: datetime | None
     tick_age_seconds: float | None
@@ -27,8 +28,8 @@ def show(*, reads: Reads, spans: Spans) -> Health:
     try:
         found = reads.health()
     except Overloaded as error:
-        return Health(ready=False, database=str(error), migrations="unknown", ticking=False, tick_at=None,
-                      tick_age_seconds=None)  # fmt: skip
+        return Health(ready=False, database=str(error), migrations="unknown", installation="unknown",
+                      ticking=False, tick_at=None, tick_age_seconds=None)  # fmt: skip
     database = "the database is read-only" if found["read_only"] else "ok"
     migrations = "ok"
     if found["revision"] != found["newest"]:
@@ -39,9 +40,10 @@ def show(*, reads: Reads, spans: Spans) -> Health:
     tick: datetime | None = found["tick_at"]
     age = (found["now"] - tick).total_seconds() if tick else None
     return Health(
-        ready=database == "ok" and migrations == "ok",
+        ready=database == "ok" and migrations == "ok" and not found["halted"],
         database=database,
         migrations=migrations,
+        installation=found["halted"] or "ok",
         ticking=age is not None and age < TICKS_MISSED * spans.reconcile,
         tick_at=tick,
         tick_age_seconds=round(age, 1) if age is not None else None,

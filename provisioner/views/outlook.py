@@ -50,6 +50,9 @@ def outlook(job: Facts, spans: Spans) -> Outlook:
     state = JobState(job["state"])
     if state in _ENDED:
         return _ended(job, state)
+    if job.get("halted"):
+        why = f"nothing is done until a person has looked: {job['halted']}"
+        return Outlook(why, at(job["halted_at"]), "", None, "nothing is lost, and no deadline runs meanwhile")
     attempts: Sequence[Facts] = job["attempts"]
     live = next((one for one in attempts if one["state"] != AttemptState.ENDED), None)
     if live is None:

@@ -139,5 +139,6 @@ def test_a_step_that_fails_on_three_servers_restricts_the_place_and_a_canary_hea
 
     assert site.job(placed.job_id)["state"] == "succeeded", site.trail()
     assert site.database.value("SELECT state FROM connection") == "active"
-    assert site.database.value("SELECT count(*) FROM claim WHERE state = 'quarantined'") == 2
+    assert site.database.value("SELECT count(*) FROM quarantine WHERE site AND reason_class = 'server'") == 2
     assert site.database.value("SELECT count(*) FROM event WHERE kind = 'connection_restricted'") == 1
+    site.run(lambda: site.database.value("SELECT count(*) FROM claim WHERE state = 'quarantined'") == 0)

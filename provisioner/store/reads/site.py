@@ -31,8 +31,10 @@ def health(database: Database) -> Facts:
     with database.once() as session:
         found = session.row(HEALTH) or {}
         revision = session.value("SELECT version_num FROM alembic_version") if found["migrated"] else ""
+        newest = _newest()
+        halted = session.value("SELECT halted FROM installation") if revision == newest else ""
         tick = session.value("SELECT at FROM heartbeat WHERE name = 'reconcile'") if found["ticks"] else None
-    return {**found, "revision": revision or "", "newest": _newest(), "tick_at": tick}
+    return {**found, "revision": revision or "", "newest": newest, "tick_at": tick, "halted": halted or ""}
 
 
 @cache

@@ -120,7 +120,7 @@ def test_reasons_are_kept_apart_and_ports_go_on_when_none_is_left() -> None:
     last = arrive(replace(SUSPENDED, suspended_by=frozenset({"abuse"})), resume("abuse"))
 
     assert first.done == "it stays suspended (abuse)"
-    assert first.suspended_by == {"abuse"}
+    assert first.suspended_by == frozenset({"abuse"})
     assert (last.done, last.suspended_by, last.desired) == ("", frozenset(), Desired.ACTIVE)
 
 
@@ -128,7 +128,7 @@ def test_a_second_reason_changes_no_port() -> None:
     arrival = arrive(SUSPENDED, suspend("abuse"))
 
     assert arrival.done == "it is suspended already"
-    assert arrival.suspended_by == {"billing", "abuse"}
+    assert arrival.suspended_by == frozenset({"billing", "abuse"})
 
 
 def test_suspend_resume_suspend_in_the_queue_is_one_suspend() -> None:
