@@ -44,7 +44,13 @@ class Api:
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Json:
         return self.ask("POST", path, body or {})
 
-    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Json:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
         """
         Call and return the answer.
 
@@ -53,7 +59,9 @@ class Api:
         """
         connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            connection.request(
+                method, path, None if body is None else json.dumps(body), {**self._headers, **(headers or {})}
+            )
             response = connection.getresponse()
             status, text = response.status, response.read()
         except (OSError, HTTPException) as error:

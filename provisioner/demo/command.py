@@ -15,11 +15,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from provisioner.demo import promises, scenario, state
+from provisioner.demo import life, promises, scenario, state
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.programs import PostgresFailed
 from provisioner.demo.scenario import Order
-from provisioner.demo.show import Show, choose, standing_line
+from provisioner.demo.show import Lines, Show, choose, standing_line
 from provisioner.demo.supervisor import ROOT, DemoFailed, Supervisor, tail
 from provisioner.simulators.client import Control, ControlError
 
@@ -90,6 +90,7 @@ class _Demo:
         self._console = console
         self._began = began
         self._show: Show = choose(console)
+        self._lines = Lines(console)
         self._supervisor = Supervisor(folder, tell=self._show.say)
         self._orders = scenario.orders()
         self._token = self._billing = ""
@@ -129,7 +130,11 @@ class _Demo:
                 f"\nfirst order handed over {first.ended_at - self._began:.1f} s after start,"
                 f" {first.ended_at - first.ordered_at:.1f} s after it was ordered"
             )
-        return self._judge(control, untouched)
+        found = self._promised(control, untouched)
+        self._console.print(f"\nThe rest of {first.ref}'s life:")
+        api = Api(self._supervisor.api_url, self._billing)
+        found += life.play(api, control, first, tend=self._supervisor.tend, say=self._lines.say)
+        return self._judge(found)
 
     def _watch(self, api: Api) -> None:
         deadline = time.monotonic() + ORDERS_SECONDS
@@ -161,8 +166,8 @@ class _Demo:
             for server in stock["unsellable"]:
                 self._show.say(f"{waiting.ref}  server {server['server']:<5} cannot be sold: {server['reason']}")
 
-    def _judge(self, control: Control, untouched: list[dict[str, object]]) -> bool:
-        """Print every promise, looked up in the data centre; return whether all held."""
+    def _promised(self, control: Control, untouched: list[dict[str, object]]) -> list[promises.Promise]:
+        """Look every promise up in the data centre."""
         found = [
             promises.Promise(
                 f"{order.ref} ({order.story}): {' or '.join(order.ends)}",
@@ -181,6 +186,10 @@ class _Demo:
             self._orders,
             untouched,
         )
+        return found
+
+    def _judge(self, found: list[promises.Promise]) -> bool:
+        """Print every promise; return whether all held."""
         self._console.print("\nWhat was promised, by the simulated data centre's own books (not by our database):")
         for promise in found:
             line = f"  {'kept  ' if promise.held else 'BROKEN'}  {promise.text}"
