@@ -350,6 +350,10 @@ class Services(Protocol):
         """Accept an order once. Raises `KeyReused`."""
         ...
 
+    def forecast(self, job_id: int, given: Command, policies: Mapping[str, Policy]) -> str:
+        """Say what a verb would do; changes nothing. Raises as `command`."""
+        ...
+
     def command(self, job_id: int, given: Command, policies: Mapping[str, Policy]) -> Sequence[Wakeup]:
         """Give a verb to a job; returns the messages that are due. Raises `NotFound`, `IllegalMove`."""
         ...

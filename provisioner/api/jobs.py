@@ -3,14 +3,26 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
 
 from provisioner.api.auth import Anybody, Operator, Ports
 from provisioner.api.errors import documented
-from provisioner.api.schemas import BIG, After, JobNumber, Limit, VerbBody
+from provisioner.api.schemas import (
+    BIG,
+    After,
+    JobNumber,
+    Limit,
+    ReasonBody,
+    RetryBody,
+    SkipBody,
+    SwapBody,
+    VerbBody,
+)
+from provisioner.bootstrap import App
 from provisioner.domain.states import JOB_ENDED, JobState, WaitsFor
 from provisioner.usecases import operate
 from provisioner.views import events, job
@@ -83,23 +95,55 @@ def timeline(job_id: JobNumber, ports: Ports, who: Anybody, after: After = 0, li
     return events.of_job(job_id, reads=ports.reads, panel=who.sees, after=after, limit=limit)
 
 
+DryRun = Annotated[bool, Query(description="Say what would happen, and do nothing.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A verb that was given, or would be."""
+
+    does: str  #: what it does to the server, to the disks above all
+    done: bool  #: False: only asked
+    job: JobView
+
+
+def _operator(ports: Ports, who: Operator, *, dry_run: DryRun = False) -> operate.Operator:
+    return operate.Operator(f"token {who.name}", ports.services, ports.waker, ports.policies, dry_run)
+
+
+By = Annotated[operate.Operator, Depends(_operator)]
+
+
+def _given(job_id: int, ports: App, by: operate.Operator, does: str) -> Given:
+    return Given(does, not by.dry_run, job.show(job_id, reads=ports.reads, spans=ports.spans))
+
+
 @router.post("/{job_id}/retry", responses=documented(403, 404, 409, 413))
-def retry(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None = None) -> JobView:
-    """Run the failed step of a held attempt again, or give a failed or cancelled job a fresh start."""
-    del body  # taken for symmetry: a retry needs no reason
-    operate.retry(job_id, by=f"token {who.name}", services=ports.services, waker=ports.waker, policies=ports.policies)
-    return job.show(job_id, reads=ports.reads, spans=ports.spans)
+def retry(job_id: JobNumber, ports: Ports, by: By, body: RetryBody | None = None) -> Given:
+    """Run the failed step of a held attempt again, or from an earlier one; give a failed job a fresh start."""
+    asked = body or RetryBody()
+    return _given(job_id, ports, by, operate.retry(job_id, by, step=asked.step, wipe=asked.wipe))
 
 
 @router.post("/{job_id}/cancel", responses=documented(403, 404, 409, 413))
-def cancel(job_id: JobNumber, ports: Ports, who: Operator, body: VerbBody | None = None) -> JobView:
+def cancel(job_id: JobNumber, ports: Ports, by: By, body: VerbBody | None = None) -> Given:
     """Undo what the job did and end it; refused once hand-over has begun. Safe to repeat."""
-    operate.cancel(
-        job_id,
-        by=f"token {who.name}",
-        reason=body.reason if body else "",
-        services=ports.services,
-        waker=ports.waker,
-        policies=ports.policies,
-    )
-    return job.show(job_id, reads=ports.reads, spans=ports.spans)
+    return _given(job_id, ports, by, operate.cancel(job_id, by, reason=body.reason if body else ""))
+
+
+@router.post("/{job_id}/skip", responses=documented(403, 404, 409, 413))
+def skip(job_id: JobNumber, ports: Ports, by: By, body: SkipBody) -> Given:
+    """Pass the step at which a job is held; claim and hand-over can't be."""
+    return _given(job_id, ports, by, operate.skip(job_id, by, step=body.step, reason=body.reason))
+
+
+@router.post("/{job_id}/swap", responses=documented(403, 404, 409, 413))
+def swap(job_id: JobNumber, ports: Ports, by: By, body: SwapBody) -> Given:
+    """Give up this server and take the next one: it goes into quarantine, or with `release` back to stock."""
+    return _given(job_id, ports, by, operate.swap(job_id, by, reason=body.reason, release=body.release))
+
+
+@router.post("/{job_id}/hold", responses=documented(403, 404, 409, 413))
+def hold(job_id: JobNumber, ports: Ports, by: By, body: ReasonBody) -> Given:
+    """Let a job stand still until it is retried or cancelled."""
+    return _given(job_id, ports, by, operate.hold(job_id, by, reason=body.reason))

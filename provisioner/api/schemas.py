@@ -146,6 +146,26 @@ class ReasonBody(Body):
     reason: str = Field(min_length=1, max_length=500, examples=["the switch is replaced"])
 
 
+class RetryBody(Body):
+    """Where to run again from."""
+
+    step: str = Field(default="", max_length=100, description="An earlier step; without it the one that failed.")
+    wipe: bool = Field(default=False, description="Crossing an install again wipes the disks: say so.")
+    reason: str = Field(default="", max_length=500)
+
+
+class SkipBody(ReasonBody):
+    """Which step is passed, and why."""
+
+    step: Short = Field(description="The step at which the job is held.")
+
+
+class SwapBody(ReasonBody):
+    """Why the server is given up."""
+
+    release: bool = Field(default=False, description="Back to stock instead of into quarantine.")
+
+
 class VerbBody(Body):
     """A verb to a job."""
 

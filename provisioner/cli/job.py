@@ -98,34 +98,76 @@ def watch(job: JobNumber, *, json: Json = False) -> None:
         time.sleep(WATCH_SECONDS)  # noqa: TID251 - a person's terminal, no worker
 
 
-@app.command(epilog=examples("job retry 7"))
-def retry(job: JobNumber, *, json: Json = False) -> None:
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
+Why = Annotated[str, typer.Option(help="Kept in the timeline.")]
+
+
+@app.command(epilog=examples("job retry 7", "job retry 7 --from install_os --wipe", "job retry 7 --dry-run"))
+def retry(
+    job: JobNumber,
+    step: Annotated[str, typer.Option("--from", help="An earlier step; without it the one that failed.")] = "",
+    *,
+    wipe: Annotated[bool, typer.Option("--wipe", help="The disks may be wiped again.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
     """Run the failed step of a held job again, or give a failed or cancelled job its next attempt."""
     ports = plugged()
-    operate.retry(job, by=operator(), services=ports.services, waker=ports.waker, policies=ports.policies)
-    _after(job, ports, json=json)
+    _after(job, ports, operate.retry(job, _who(ports, dry_run=dry_run), step=step, wipe=wipe), json=json)
 
 
 @app.command(epilog=examples("job cancel 7 --reason 'ordered twice'"))
-def cancel(
-    job: JobNumber,
-    reason: Annotated[str, typer.Option(help="Kept in the timeline.")] = "",
-    *,
-    json: Json = False,
-) -> None:
+def cancel(job: JobNumber, reason: Why = "", *, dry_run: DryRun = False, json: Json = False) -> None:
     """Undo what a job did and end it; refused once hand-over has begun."""
     ports = plugged()
-    operate.cancel(
-        job, by=operator(), reason=reason, services=ports.services, waker=ports.waker, policies=ports.policies
-    )
-    _after(job, ports, json=json)
+    _after(job, ports, operate.cancel(job, _who(ports, dry_run=dry_run), reason=reason), json=json)
 
 
-def _after(job: int, ports: App, *, json: bool) -> None:
+@app.command(epilog=examples("job skip 7 ping --reason 'ICMP is filtered'"))
+def skip(
+    job: JobNumber,
+    step: Annotated[str, typer.Argument(help="The step at which it is held.")],
+    reason: Why,
+    *,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Pass the step at which a job is held; claim and hand-over can't be."""
+    ports = plugged()
+    _after(job, ports, operate.skip(job, _who(ports, dry_run=dry_run), step=step, reason=reason), json=json)
+
+
+@app.command(epilog=examples("job swap 7 --reason 'disk is slow'", "job swap 7 --reason 'wrong rack' --release"))
+def swap(
+    job: JobNumber,
+    reason: Why,
+    *,
+    release: Annotated[bool, typer.Option("--release", help="Back to stock instead of into quarantine.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Give up this server and take the next one."""
+    ports = plugged()
+    _after(job, ports, operate.swap(job, _who(ports, dry_run=dry_run), reason=reason, release=release), json=json)
+
+
+@app.command(epilog=examples("job hold 7 --reason 'the customer is on the phone'"))
+def hold(job: JobNumber, reason: Why, *, dry_run: DryRun = False, json: Json = False) -> None:
+    """Let a job stand still until it is retried or cancelled."""
+    ports = plugged()
+    _after(job, ports, operate.hold(job, _who(ports, dry_run=dry_run), reason=reason), json=json)
+
+
+def _who(ports: App, *, dry_run: bool) -> operate.Operator:
+    return operate.Operator(operator(), ports.services, ports.waker, ports.policies, dry_run)
+
+
+def _after(job: int, ports: App, does: str, *, json: bool) -> None:
     found = view.show(job, reads=ports.reads, spans=ports.spans)
     if json:
         print_json(found)
     else:
+        typer.echo(f"it {does}")
         typer.echo(f"job {found.id} is {found.state}: {found.sentence}")
 
 

@@ -107,6 +107,7 @@ class Verb(StrEnum):
     SKIP = "skip"  #: pass the step at which it is held
     SWAP = "swap"  #: give up this server, take the next candidate
     CANCEL = "cancel"  #: undo and end
+    HOLD = "hold"  #: stand still until `retry` or `cancel`
     INTERRUPT = "interrupt"  #: stand still until a suspension for abuse is over; given by the engine alone
 
 

@@ -669,6 +669,8 @@ def _obey(around: _Around, command: Command) -> Decision:
         case Verb.CANCEL if around.attempt.kind in ON_SERVICE:
             reason = f"cancelled by {command.by}"
             return _undo(around, _give_up(around, reason), None, reason, given_up=Verb.CANCEL)
+        case Verb.HOLD:
+            return _hold(around, row, f"held by {command.by}: {command.reason}")
         case Verb.INTERRUPT:
             attempt = replace(around.attempt, given_up=Verb.INTERRUPT, reason=command.reason)
             then = Then.LOOK if row.state is StepState.UNSURE else Then.PROCEED

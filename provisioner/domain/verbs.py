@@ -12,6 +12,7 @@ UNSKIPPABLE = frozenset({CLAIM, HAND_OVER})
 GOING_BACK = "the attempt already undoes itself; wait for its end"
 HANDED = "hand-over has begun: the server is the customer's, close the service instead"
 NOT_HELD = "the attempt is not held; it goes on by itself"
+HELD_ALREADY = "it is held already; `retry` lets it go on"
 NEVER_TAKEN_BACK = "a close is not taken back: the server may be open or shut by now; let it end, and order anew"
 OTHER_KIND = "only an open can be swapped to another server; this is another kind of job"
 
@@ -25,6 +26,8 @@ def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], polici
     """Give the sentence why *command* is not legal for an attempt that has not ended; "" when it is."""
     if command.verb is Verb.INTERRUPT:
         return GOING_BACK if attempt.direction is Direction.BACK else ""
+    if command.verb is Verb.HOLD:
+        return HELD_ALREADY if attempt.state is AttemptState.HELD else ""
     if command.verb is Verb.CANCEL and attempt.kind is JobKind.CLOSE:
         return NEVER_TAKEN_BACK
     if attempt.direction is Direction.BACK:
@@ -69,3 +72,36 @@ def _retry_from_refusal(
     if not command.wipe and any(policies[other.name].wipes and other.acted_at for other in crossed):
         return "this would install again and wipe the disks; say so with wipe"
     return ""
+
+
+def forecast(command: Command, attempt: Attempt, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
+    """Say what a legal *command* will do, to the disks above all; one sentence, before it is given."""
+    row = next(row for row in steps if row.pos == attempt.pos)
+    match command.verb:
+        case Verb.CANCEL:
+            undone = [policies[other.name].undo for other in steps if other.acted_at and policies[other.name].undo]
+            what = f"undoes {len(undone)} steps ({', '.join(str(name) for name in reversed(undone))})" if undone else ""
+            end = "gives the server back" if attempt.kind is JobKind.OPEN else "ends the job"
+            return f"{what + ', then ' if what else ''}{end}; the disks stay as they are"
+        case Verb.SWAP:
+            end = "gives this server back" if command.release else "puts this server into quarantine"
+            return f"undoes what was done, {end}, and takes the next free one, which is installed: its disks are wiped"
+        case Verb.SKIP:
+            return f"goes on after {row.name} as if it had been done; nothing checks that it was"
+        case Verb.HOLD:
+            return f"stands still at {row.name} until it is retried or cancelled; what was asked of the server goes on"
+        case Verb.RETRY | Verb.RETRY_FROM:
+            return _forecast_retry(command, row, steps, policies)
+        case _:
+            return "is the engine's own"
+
+
+def _forecast_retry(command: Command, row: StepRow, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
+    wanted = command.step if command.verb is Verb.RETRY_FROM else row.name
+    start = next((other for other in steps if other.name == wanted), row)
+    coming = [other for other in steps if start.pos <= other.pos and other.direction is row.direction]
+    wipes = any(policies[other.name].wipes for other in coming)
+    disks = "the disks are WIPED again" if wipes and start.pos <= row.pos else "the disks stay as they are"
+    if wipes and start.name == row.name and not row.acted_at:
+        disks = "the disks are wiped when it comes to the install"
+    return f"runs again from {start.name}, {len(coming)} steps; {disks}"

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from provisioner.domain.attempt import Command, Verb
+from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
 from provisioner.domain.service import Order, Package
-from provisioner.domain.states import AttemptState, JobState, ServiceState
-from provisioner.domain.verbs import NOT_HELD, refusal
+from provisioner.domain.states import AttemptState, JobKind, JobState, ServiceState
+from provisioner.domain.verbs import NOT_HELD, forecast, refusal
 from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import OnSale, Placed, Sealed, Wakeup
 from provisioner.store import rows
@@ -88,6 +88,25 @@ UPDATE job SET state = 'queued', plan_at = clock_timestamp(), waits_for = NULL, 
        cancel_requested_at = NULL, ended_at = NULL,
        attempts_from = coalesce((SELECT max(n) FROM attempt WHERE job_id = %(job)s), 0)
  WHERE id = %(job)s"""
+
+#: what a verb does to a job that no attempt is under way of
+WITHOUT_ATTEMPT = {
+    Verb.CANCEL: "ends it; nothing of it stands on a server",
+    Verb.HOLD: "lets it wait until it is retried or cancelled",
+    Verb.RETRY: "begins it anew: a fresh server for an order, whose disks are wiped; else the same steps again",
+}
+
+HOLD_QUEUED = """
+UPDATE job SET held_reason = %(reason)s, waits_for = 'hold', waits_since = clock_timestamp(), plan_at = NULL,
+       reason = %(reason)s WHERE id = %(job)s"""
+
+LET_GO = """
+UPDATE job SET held_reason = '', waits_for = NULL, plan_at = clock_timestamp(), reason = '' WHERE id = %(job)s"""
+
+#: a suspend or resume that was never begun is no longer wanted
+AS_IT_STANDS = """
+UPDATE service SET desired = CASE WHEN state = 'suspended' THEN 'suspended' ELSE 'active' END
+ WHERE id = %(id)s AND desired <> 'closed'"""
 
 CANCEL_QUEUED = """
 UPDATE job SET state = 'cancelled', ended_at = clock_timestamp(), plan_at = NULL, waits_for = NULL,
@@ -198,6 +217,17 @@ class ServicesStore:
 
     # --- verbs ----------------------------------------------------------------------------------------------------
 
+    def forecast(self, job_id: int, given: Command, policies: Mapping[str, Any]) -> str:
+        """Say what a verb would do, in one sentence; changes nothing. Raises as `command`."""
+        with self._db.transaction() as session:
+            job = self._locked(session, job_id)
+            live = session.row(LIVE, job=job_id)
+            if live is None:
+                self._without_attempt(session, job, given, dry=True)
+                return WITHOUT_ATTEMPT.get(given.verb, "")
+            attempt, steps = self._legal(job, live, given, policies)
+            return forecast(given, attempt, steps, policies)
+
     def command(self, job_id: int, given: Command, policies: Mapping[str, Any]) -> list[Wakeup]:
         """
         Give a verb to a job; returns the messages that are due.
@@ -211,13 +241,19 @@ class ServicesStore:
             live = session.row(LIVE, job=job_id)
             if live is not None:
                 return self._to_attempt(session, job, live, given, policies)
-            if given.verb is Verb.CANCEL:
-                self._cancel_queued(session, job, given)
-            elif given.verb is Verb.RETRY:
-                self._anew(session, job, given)
-            else:
-                raise IllegalMove(f"job {job_id} has no attempt under way; nothing to {given.verb}")
+            self._without_attempt(session, job, given)
         return []
+
+    def _without_attempt(self, session: Session, job: Row, given: Command, *, dry: bool = False) -> None:
+        match given.verb:
+            case Verb.CANCEL:
+                self._cancel_queued(session, job, given, dry=dry)
+            case Verb.RETRY:
+                self._anew(session, job, given, dry=dry)
+            case Verb.HOLD:
+                self._hold_queued(session, job, given, dry=dry)
+            case _:
+                raise IllegalMove(f"job {job['id']} has no attempt under way; nothing to {given.verb}")
 
     @staticmethod
     def _locked(session: Session, job_id: int) -> Row:
@@ -232,16 +268,24 @@ class ServicesStore:
         return job
 
     @staticmethod
-    def _to_attempt(session: Session, job: Row, live: Row, given: Command, policies: Mapping[str, Any]) -> list[Wakeup]:
+    def _legal(job: Row, live: Row, given: Command, policies: Mapping[str, Any]) -> tuple[Attempt, tuple[StepRow, ...]]:
         steps = tuple(rows.step_row(step) for step in live["steps"])
         attempt = rows.attempt(live)
-        if given.verb is not Verb.CANCEL and attempt.state is not AttemptState.HELD:
+        if given.verb not in (Verb.CANCEL, Verb.HOLD) and attempt.state is not AttemptState.HELD:
             raise IllegalMove(f"job {job['id']}: {NOT_HELD}")
+        if job["state"] == JobState.INTERRUPTED:
+            raise IllegalMove(f"job {job['id']} is interrupted by a suspension; resume the service, or close it")
         if why_not := refusal(given, attempt, steps, policies):
             raise IllegalMove(f"job {job['id']}: {why_not}")
         old = rows.command(live["command"])
         if old is not None and old.verb is not given.verb and given.verb is not Verb.CANCEL:
             raise IllegalMove(f"job {job['id']}: {old.verb} by {old.by} was given before and has not been carried out")
+        return attempt, steps
+
+    def _to_attempt(
+        self, session: Session, job: Row, live: Row, given: Command, policies: Mapping[str, Any]
+    ) -> list[Wakeup]:
+        self._legal(job, live, given, policies)
         if given.verb is Verb.CANCEL:
             session.rows(
                 "UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()), "
@@ -253,21 +297,39 @@ class ServicesStore:
         return [wakeup(row) for row in session.rows(SEND, attempts=[live["id"]])]
 
     @staticmethod
-    def _cancel_queued(session: Session, job: Row, given: Command) -> None:
+    def _cancel_queued(session: Session, job: Row, given: Command, *, dry: bool) -> None:
         if job["state"] == JobState.CANCELLED:
             return
         if job["state"] != JobState.QUEUED:
             raise IllegalMove(f"job {job['id']} is {job['state']}; there is nothing to cancel")
+        if dry:
+            return
         reason = f"cancelled by {given.by}"
         session.rows(CANCEL_QUEUED, job=job["id"], by=given.by, reason=reason)
-        session.rows(
-            "UPDATE service SET state = 'failed' WHERE id = %(id)s AND state = 'ordered'", id=job["service_id"]
-        )
+        if job["kind"] == JobKind.OPEN:
+            session.rows(
+                "UPDATE service SET state = 'failed' WHERE id = %(id)s AND state = 'ordered'", id=job["service_id"]
+            )
+        else:
+            session.rows(AS_IT_STANDS, id=job["service_id"])
         _tell(session, job, "commanded", f"cancel by {given.by}: {given.reason}", {"verb": "cancel"})
         _tell(session, job, "job_ended", f"job cancelled: {reason}", {})
 
     @staticmethod
-    def _anew(session: Session, job: Row, given: Command) -> None:
+    def _hold_queued(session: Session, job: Row, given: Command, *, dry: bool) -> None:
+        if job["state"] != JobState.QUEUED:
+            raise IllegalMove(f"job {job['id']} is {job['state']}; there is nothing to hold")
+        if not dry:
+            session.rows(HOLD_QUEUED, job=job["id"], reason=f"held by {given.by}: {given.reason}")
+            _tell(session, job, "commanded", f"hold by {given.by}: {given.reason}", {"verb": "hold"})
+
+    @staticmethod
+    def _anew(session: Session, job: Row, given: Command, *, dry: bool) -> None:
+        if job["state"] == JobState.QUEUED and job["held_reason"]:
+            if not dry:
+                session.rows(LET_GO, job=job["id"])
+                _tell(session, job, "commanded", f"let go by {given.by}", {"verb": "retry"})
+            return
         if job["state"] not in (JobState.FAILED, JobState.CANCELLED):
             raise IllegalMove(f"job {job['id']} is {job['state']}; only a held, failed or cancelled one can be retried")
         if job["service_id"] is None:
@@ -277,10 +339,20 @@ class ServicesStore:
             )
         if job["newest"] != job["id"]:
             raise IllegalMove(f"job {job['id']} is not the newest of its service; retry job {job['newest']}")
-        if job["service_state"] != ServiceState.FAILED:
+        opens = job["kind"] == JobKind.OPEN
+        if opens and job["service_state"] != ServiceState.FAILED:
             raise IllegalMove(f"job {job['id']}: its service is {job['service_state']}")
+        if not opens and job["service_state"] in (ServiceState.CLOSED, ServiceState.FAILED):
+            raise IllegalMove(f"job {job['id']}: its service is {job['service_state']}")
+        if job["kind"] in (JobKind.CHANGE_PASSWORD, JobKind.REINSTALL) and job["secret_id"] is None:
+            raise IllegalMove(f"job {job['id']}: its password was erased; ask for it anew")
+        if dry:
+            return
         session.rows(ANEW, job=job["id"])
-        session.rows("UPDATE service SET state = 'ordered', desired = 'active' WHERE id = %(id)s", id=job["service_id"])
+        if opens:
+            session.rows(
+                "UPDATE service SET state = 'ordered', desired = 'active' WHERE id = %(id)s", id=job["service_id"]
+            )
         _tell(session, job, "commanded", f"retry by {given.by}: {given.reason}", {"verb": "retry"})
 
 

@@ -13,7 +13,7 @@ import pytest
 from provisioner.domain.attempt import Verb
 from provisioner.domain.server import ServerRef
 from provisioner.drivers.fake import Call, InstallEnd, Pace
-from provisioner.usecases.operate import cancel
+from provisioner.usecases.operate import Operator, cancel
 from tests.house import House, Seen, house, in_order
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
@@ -85,7 +85,7 @@ def test_names_order_roots_and_ends_are_as_written(flat: House) -> None:
     assert "the install is running" in waits[-1].result
     one_trail(waits)
 
-    cancel(hung, by="test", reason="mistyped", services=flat.services, waker=flat.sender, policies=flat.policies)
+    cancel(hung, Operator("test", flat.services, flat.sender, flat.policies), reason="mistyped")
     flat.wait(flat.ended(hung), PATIENCE)
     flat.wait(lambda: all(task.state in settled for task in flat.seen(hung)), 20)
     cancelled = flat.seen(hung)

@@ -19,12 +19,16 @@ def site(database_url: str) -> Iterator[Site]:
     made.database.close()
 
 
+def who(site: Site, *, dry_run: bool = False) -> operate.Operator:
+    return operate.Operator("ops", site.services, site.waker, site.policies, dry_run)
+
+
 def retry(site: Site, job: int) -> None:
-    operate.retry(job, by="ops", services=site.services, waker=site.waker, policies=site.policies)
+    operate.retry(job, who(site))
 
 
 def cancel(site: Site, job: int) -> None:
-    operate.cancel(job, by="ops", reason="test", services=site.services, waker=site.waker, policies=site.policies)
+    operate.cancel(job, who(site), reason="test")
 
 
 def held(site: Site) -> bool:
@@ -142,3 +146,85 @@ def test_a_step_that_fails_on_three_servers_restricts_the_place_and_a_canary_hea
     assert site.database.value("SELECT count(*) FROM quarantine WHERE site AND reason_class = 'server'") == 2
     assert site.database.value("SELECT count(*) FROM event WHERE kind = 'connection_restricted'") == 1
     site.run(lambda: site.database.value("SELECT count(*) FROM claim WHERE state = 'quarantined'") == 0)
+
+
+# --- said beforehand, and the rest of the verbs -------------------------------------------------------------------
+
+
+def a_held_install(site: Site) -> int:
+    """Hold an order at its failed install; a second server is free."""
+    site.package(on_failure="hold")
+    site.world.add_server("101").install_ends = [InstallEnd.FAILED]
+    job = site.order().job_id
+    site.run(lambda: held(site))
+    return job
+
+
+def test_what_a_verb_does_to_the_disks_is_said_beforehand_and_nothing_is_done(site: Site) -> None:
+    job = a_held_install(site)
+    asked = who(site, dry_run=True)
+    before = site.trail()
+
+    assert operate.retry(job, asked) == "runs again from install_os, 3 steps; the disks are WIPED again"
+    assert "the disks are WIPED again" in operate.retry(job, asked, step="address", wipe=True)
+    assert operate.skip(job, asked, step="install_os", reason="done by hand").startswith("goes on after install_os")
+    assert "puts this server into quarantine" in operate.swap(job, asked, reason="slow")
+    assert "the disks stay as they are" in operate.cancel(job, asked)
+    assert site.trail() == before
+
+
+def test_crossing_the_install_again_needs_wipe(site: Site) -> None:
+    job = a_held_install(site)
+
+    with pytest.raises(IllegalMove, match="wipe"):
+        operate.retry(job, who(site), step="address")
+    operate.retry(job, who(site), step="address", wipe=True)
+    site.run(site.ended(job))
+
+    assert site.job(job)["state"] == "succeeded", site.trail()
+    assert site.world.servers[ServerRef("101")].installs == 2
+
+
+def test_a_swap_takes_the_next_server_and_quarantines_this_one(site: Site) -> None:
+    job = a_held_install(site)
+    site.world.add_server("102")
+    operate.swap(job, who(site), reason="slow disks")
+    site.run(site.ended(job))
+
+    assert site.job(job)["state"] == "succeeded", site.trail()
+    assert site.world.servers[ServerRef("102")].installs == 1
+    assert "slow disks" in site.world.servers[ServerRef("101")].notes
+
+
+def test_a_running_job_is_held_and_goes_on_after_a_retry(site: Site) -> None:
+    site.package()
+    server = site.world.add_server("101")
+    server.install_ends = [InstallEnd.HANGS]
+    job = site.order().job_id
+    site.run(lambda: standing_at(site, "install_os"))
+
+    operate.hold(job, who(site), reason="the customer is on the phone")
+    site.run(lambda: held(site))
+    with pytest.raises(IllegalMove, match="held already"):
+        operate.hold(job, who(site), reason="again")
+    operate.cancel(job, who(site))
+    site.run(site.ended(job))
+
+    assert site.job(job)["state"] == "cancelled"
+    assert server.owner is None
+
+
+def test_a_queued_job_is_held_and_let_go(site: Site) -> None:
+    site.package()
+    job = site.order().job_id
+    site.run(lambda: site.job(job)["waits_for"] == "stock")
+    operate.hold(job, who(site), reason="fraud check")
+    site.world.add_server("101")
+    for _ in range(20):
+        site.tick()
+    waits = site.job(job)["waits_for"]
+    operate.retry(job, who(site))
+    site.run(site.ended(job))
+
+    assert waits == "hold"
+    assert site.job(job)["state"] == "succeeded", site.trail()

@@ -572,6 +572,6 @@ def test_the_words_of_the_product_are_all_facts_there_are() -> None:
 
     assert set(engine.Fact.__args__) == {type(the_fact(situation)) for situation in some}
     assert set(Look.__args__) == looks
-    assert set(Verb) - {Verb.INTERRUPT} == {
+    assert set(Verb) - {Verb.INTERRUPT, Verb.HOLD} == {
         fact.command.verb for fact in map(the_fact, some) if isinstance(fact, Commanded)
     }

@@ -18,6 +18,8 @@ STANDING = (*sorted(STEP_OPEN - {StepState.BEGUN}), StepState.FAILED)
 #: the first line that matches counts; `*` is any. "" of a sentence means: legal
 TABLE = """
 verb       | direction | kind    | attempt | place                  | row    | sentence
+hold       | *         | *       | held    | *                      | *      | it is held already
+hold       | *         | *       | *       | *                      | *      |
 interrupt  | back      | *       | *       | *                      | *      | the attempt already undoes itself
 interrupt  | *         | *       | *       | *                      | *      |
 cancel     | *         | close   | *       | *                      | *      | a close is not taken back
