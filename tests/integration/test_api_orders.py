@@ -180,7 +180,7 @@ def test_retry_and_cancel_say_why_not(api: Served) -> None:
         f"job {job} is queued; only a held, failed or cancelled one can be retried",
     )
     assert (cancelled.json["job"]["state"], twice.json["job"]["state"]) == ("cancelled", "cancelled")
-    assert (retried.status, retried.json["state"]) == (200, "queued")
+    assert (retried.status, retried.json["job"]["state"]) == (200, "queued")
     assert (unknown.status, unknown.detail) == (404, "no job 4711")
 
 
