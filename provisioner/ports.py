@@ -209,6 +209,10 @@ class Waker(Protocol):
         """Ask for a list reading of a connection."""
         ...
 
+    def audit(self, connection_id: int, *, start: bool) -> None:
+        """Ask for a turn of a connection's nightly audit; *start*: of a new one."""
+        ...
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell readers of Flower that a task died with its worker."""
         ...
@@ -592,6 +596,10 @@ class Reads(Protocol):
 
     def connections(self) -> Sequence[Facts]:
         """List the connections; never a password."""
+        ...
+
+    def findings(self, connection: str | None) -> Sequence[Facts]:
+        """Give what the last audits found and that is still there."""
         ...
 
     def health(self) -> Facts:
