@@ -140,8 +140,13 @@ def test_an_attempt_under_way_stands_still_while_it_is_halted_and_goes_on_after_
     assert acts(site) == before
 
     InstallationStore(site.database).accept(highest=900)
+    patience = site.database.value(
+        "SELECT extract(epoch FROM s.deadline_at - clock_timestamp()) FROM step s JOIN attempt a "
+        "ON s.attempt_id = a.id AND s.pos = a.pos"
+    )
     site.run(site.ended(job))
 
+    assert 3590 < patience < 3601
     assert site.job(job)["state"] == "succeeded"
     assert connect(site.database.url) == ""
     assert site.database.value("SELECT nextval('claim_id_seq')") == 901

@@ -169,6 +169,7 @@ def test_a_disabled_server_that_a_close_left_or_that_says_why_is_no_finding() ->
         listed("103", disabled=True, domain="x.example.net", blocked=True),
         listed("104", disabled=True, domain="x.example.net", owner="somebody"),
         listed("105", disabled=True, domain="x.example.net"),
+        listed("106", disabled=True, diagnosing=True),
     )
 
     assert kinds(Shown(fleet), books()) == [(FindingKind.DISABLED_UNRECORDED, "105")]
