@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.demo.programs import choose_programs
 from provisioner.errors import IllegalMove, Overloaded
 from provisioner.ports import Refusal
 from provisioner.store import migrate
@@ -83,6 +85,25 @@ def test_a_database_that_was_restored_copied_or_moved_halts_at_the_first_connect
     assert again == why
     told = site.database.rows(TELL)
     assert sorted((row["name"], row["text"]) for row in told) == [("dc1", why), ("dc2", why)]
+
+
+def test_a_dump_that_was_read_back_over_the_same_database_halts(
+    postgres: EmbeddedPostgres, site: Site, tmp_path: Path
+) -> None:
+    assert connect(site.database.url) == ""
+    folder = choose_programs(postgres.home / "data").folder
+    where, dump = site.database.url.replace("+psycopg2", ""), str(tmp_path / "dump")
+    site.database.close()
+    for words in (
+        ["pg_dump", "--format", "custom", "--file", dump, where],
+        ["pg_restore", "--clean", "--no-owner", "--dbname", where, dump],
+    ):
+        subprocess.run([folder / words[0], *words[1:]], check=True, capture_output=True)
+
+    assert "a dump was read back" in connect(site.database.url)
+
+    InstallationStore(site.database).accept(highest=0)
+    assert connect(site.database.url) == ""
 
 
 def test_a_database_of_no_tables_or_of_the_last_release_is_left_alone(empty_database_url: str) -> None:

@@ -18,7 +18,7 @@ from provisioner.domain.installation import (
 )
 from provisioner.domain.server import ServerRef
 
-OURS = Identity("7000", 3, 16384)
+OURS = Identity("7000", 3, 16384, 16401)
 SERVER = ServerRef("101")
 LINE = "provisioner 0a1b2c3d claim 12"
 
@@ -29,6 +29,7 @@ LINE = "provisioner 0a1b2c3d claim 12"
         (OURS, ""),
         (replace(OURS, system_identifier="7001"), "another PostgreSQL cluster"),
         (replace(OURS, database_oid=1), "another database"),
+        (replace(OURS, table_oid=16999), "a dump was read back"),
         (replace(OURS, timeline=4), "timeline 3, this is timeline 4"),
         (replace(OURS, timeline=2), "timeline 3, this is timeline 2"),
     ],
@@ -41,7 +42,7 @@ def test_each_part_of_an_identity_tells_one_database_from_another(present: Ident
 
 
 def test_a_timeline_that_is_not_known_yet_differs_from_none() -> None:
-    assert difference(replace(OURS, timeline=0), OURS) == ""
+    assert difference(replace(OURS, timeline=0, table_oid=0), OURS) == ""
 
 
 @pytest.mark.parametrize(
