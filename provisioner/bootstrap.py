@@ -18,6 +18,7 @@ from provisioner.errors import BadConfig, Invalid
 from provisioner.ports import Waker
 from provisioner.prober import NetworkProber, ProbeKind, can_send_icmp, parse_probe
 from provisioner.store import migrate
+from provisioner.store.audit import AuditStore
 from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
@@ -55,6 +56,7 @@ class App:
     catalogue: CatalogueStore
     reads: ReadsStore
     installation: InstallationStore
+    audits: AuditStore
     listener: Listener
     vault: KeyVault
     drivers: Registry
@@ -110,6 +112,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
         installation=InstallationStore(database),
+        audits=AuditStore(database, spans),
         listener=Listener(database),
         vault=vault,
         drivers=Registry(EndpointLoader(database, vault, spans)),

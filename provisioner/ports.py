@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from provisioner.domain.attempt import Attempt, Command, Policy, StepRow
+from provisioner.domain.audit import Books, Finding
 from provisioner.domain.catalogue import Caller, ConnectionSettings, Outlook, Role, Token
 from provisioner.domain.connection import ConnectionState, Endpoint
 from provisioner.domain.engine import Decision
@@ -65,6 +66,14 @@ class Driver(Protocol):
 
     def read(self, server: ServerRef) -> ServerReading:
         """Read one server's form view, addresses and links. Raises `NoSuchObject` for an unknown id."""
+        ...
+
+    def survey(self, server: ServerRef, main_ip: str) -> ServerReading:
+        """
+        Read as `read` does, for a look at a whole fleet: a form view and a list of addresses, no list of servers.
+
+        Links and the domains of addresses may be left out. *main_ip* is the server's main address in the list.
+        """
         ...
 
     def users(self) -> Sequence[User]:
@@ -212,6 +221,10 @@ class Waker(Protocol):
 
     def observe(self, connection_id: int) -> None:
         """Ask for a list reading of a connection."""
+        ...
+
+    def audit(self, connection_id: int, *, start: bool) -> None:
+        """Ask for a turn of a connection's nightly audit; *start*: of a new one."""
         ...
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
@@ -634,6 +647,10 @@ class Reads(Protocol):
         """List the connections; never a password."""
         ...
 
+    def findings(self, connection: str | None) -> Sequence[Facts]:
+        """Give what the last audits found and that is still there."""
+        ...
+
     def health(self) -> Facts:
         """Give what readiness rests on. Raises `Overloaded` when the database can't be asked."""
         ...
@@ -660,4 +677,70 @@ class Installation(Protocol):
 
     def accept(self, highest: int) -> None:
         """Take the present database for ours, give no serial up to *highest* again, and go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A connection as the auditor finds it."""
+
+    id: int
+    name: str
+    state: ConnectionState
+    paused_by: str  #: away, denied, hand; "" for one that is not paused
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A leased turn to go on with a connection's nightly audit."""
+
+    connection_id: int
+    owner: str
+    began_at: datetime  #: the database's clock, before anything was read
+    listing: Listing | None  #: None: not read yet
+    users: Sequence[User] | None  #: None: not read yet
+    read: frozenset[ServerRef]  #: what earlier turns have read, or could not
+
+
+class Audits(Protocol):
+    """The store as the auditor sees it."""
+
+    def places(self) -> Sequence[Place]:
+        """Give all connections, by name."""
+        ...
+
+    def now(self) -> datetime:
+        """Give the database's clock."""
+        ...
+
+    def books(self, connection_id: int, *, since: datetime, serials: Sequence[int]) -> Books:
+        """Give our books of a connection, and which of its servers were worked on *since*."""
+        ...
+
+    def keep(self, connection_id: int, findings: Sequence[Finding], *, unread: Sequence[str]) -> Sequence[Finding]:
+        """Keep what was found, end what is gone, tell of what is new in one event; returns the new."""
+        ...
+
+    def turn(self, connection_id: int, owner: str, *, start: bool) -> Round | None:
+        """Lease the next turn of an audit; begin one if *start*; None where there is none, or it is somebody's."""
+        ...
+
+    def listed(self, turn: Round) -> None:
+        """Keep the lists of a turn. Raises `Fenced`."""
+        ...
+
+    def surveyed(self, turn: Round, read: Sequence[ServerReading], unread: Sequence[ServerRef]) -> None:
+        """Keep what a turn has read, and give the turn back. Raises `Fenced`."""
+        ...
+
+    def readings(self, turn: Round) -> tuple[Mapping[ServerRef, ServerReading], Sequence[ServerRef]]:
+        """Give all that was read, and the servers that could not be."""
+        ...
+
+    def over(self, turn: Round) -> None:
+        """Forget an audit's notes."""
+        ...
+
+    def unfinished(self) -> Sequence[int]:
+        """Give the connections whose audit was begun and nobody goes on with."""
         ...

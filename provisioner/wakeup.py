@@ -14,6 +14,7 @@ from provisioner.ports import Wakeup
 
 log = structlog.get_logger()
 CONTROL_EXPIRES = 60  #: seconds; a tick that is older is pointless
+AUDIT_EXPIRES = 600  #: seconds; by then beat has asked for it again
 STEPS, OBSERVE, CONTROL = "steps", "observe", "control"
 
 
@@ -96,6 +97,11 @@ class CeleryWaker:
             expires=CONTROL_EXPIRES,
         )
 
+    def audit(self, connection_id: int, *, start: bool) -> None:
+        """Ask for a turn of a connection's nightly audit."""
+        kwargs = {"connection": connection_id, "start": start}
+        self._send(self._hidden, "control.audit", kwargs=kwargs, queue=OBSERVE, expires=AUDIT_EXPIRES)
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell readers of Flower that a task died with its worker: else it stays STARTED for ever."""
         if not task_id or not worker:
@@ -139,6 +145,10 @@ class BackgroundWaker:
     def observe(self, connection_id: int) -> None:
         """Ask soon for a list reading."""
         self._later(lambda: self._waker.observe(connection_id))
+
+    def audit(self, connection_id: int, *, start: bool) -> None:
+        """Ask soon for a turn of an audit."""
+        self._later(lambda: self._waker.audit(connection_id, start=start))
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell soon."""

@@ -57,6 +57,9 @@ class ListWaker:
     def observe(self, connection_id: int) -> None:
         self.lists.add(connection_id)
 
+    def audit(self, connection_id: int, *, start: bool) -> None:
+        pass
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         self.losses.append(task_id)
 

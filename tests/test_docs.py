@@ -12,6 +12,7 @@ import pytest
 from provisioner import errors
 from provisioner.config import Settings
 from provisioner.domain import attempt, connection, states
+from provisioner.domain.audit import FindingKind
 from provisioner.domain.events import EventKind
 from provisioner.domain.spans import Spans
 from provisioner.errors import FailureClass
@@ -54,6 +55,12 @@ def test_every_kind_of_event_is_described() -> None:
     table = DOMAIN.partition("## Events")[2].partition("\n## ")[0]
 
     assert {kind.value for kind in EventKind} == {word for word in code(table) if "/" not in word}
+
+
+def test_every_finding_is_described_and_no_other() -> None:
+    table = DOMAIN.partition("## What an audit finds")[2].partition("\n## ")[0]
+
+    assert {kind.value for kind in FindingKind} == code(table)
 
 
 def test_every_class_of_failure_is_described() -> None:

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.schedules import crontab
 from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_ready
 
 from provisioner import bootstrap, config
@@ -42,7 +43,19 @@ def make() -> Celery:
             "task": "control.reconcile",
             "schedule": wiring().spans.reconcile,
             "options": {"queue": "control", "expires": 60},
-        }
+        },
+        "audit": {
+            "task": "control.audits",
+            "schedule": crontab(hour="2", minute="17"),  # UTC, Celery's own default
+            "kwargs": {"start": True},
+            "options": {"queue": "observe", "expires": 3600},
+        },
+        "audit-goes-on": {
+            "task": "control.audits",
+            "schedule": 600.0,
+            "kwargs": {"start": False},
+            "options": {"queue": "observe", "expires": 600},
+        },
     }
     made.steps["worker"].add(Accelerator)
     return made

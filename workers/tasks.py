@@ -6,6 +6,7 @@ from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from provisioner import bootstrap
+from provisioner.usecases import audit as auditor
 from provisioner.usecases.observe import observe as read_list
 from provisioner.usecases.recipes import task_names
 from provisioner.usecases.reconcile import reconcile as tick
@@ -63,3 +64,31 @@ def observe(*, connection: int) -> str:
         drivers=ports.drivers,
         waker=ports.waker,
     )
+
+
+@app.task(name="control.audits", send_events=False)
+def audits(*, start: bool) -> int:
+    """Ask for a turn of each audit that is due; *start*: a night begins."""
+    ports = wiring()
+    due = auditor.due(start=start, audits=ports.audits)
+    for connection in due:
+        ports.waker.audit(connection, start=start)
+    return len(due)
+
+
+@app.task(name="control.audit", send_events=False)
+def audit(*, connection: int, start: bool) -> str:
+    """Take one turn of a connection's audit, short enough for a touch's limits; the next has a message of its own."""
+    ports = wiring()
+    came = auditor.take_turn(
+        connection,
+        owner=bootstrap.owner(settings),
+        start=start,
+        seconds=(ports.spans.soft - ports.spans.call) / 2,
+        audits=ports.audits,
+        drivers=ports.drivers,
+        installation=ports.installation,
+    )
+    if came == auditor.MORE:
+        ports.waker.audit(connection, start=False)
+    return came

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from provisioner import __version__
-from provisioner.cli import connection, db, job, key, package, processes, server, service, stock, token
+from provisioner.cli import audit, connection, db, job, key, package, processes, server, service, stock, token
 from provisioner.cli.codes import Code, code_of, sentence
 
 EPILOG = "\n".join(
@@ -56,6 +56,7 @@ def make() -> typer.Typer:
     ):
         app.add_typer(noun, name=name)
     stock.register(app)
+    audit.register(app)
     processes.register(app)
     return app
 

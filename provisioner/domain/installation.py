@@ -19,6 +19,7 @@ class Identity:
     system_identifier: str  #: of the PostgreSQL cluster, made by initdb
     timeline: int  #: raised by each promotion and each recovery to a point in time; 0: not known yet
     database_oid: int
+    table_oid: int = 0  #: of the table that holds this: a dump read back over it makes another; 0: not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ def difference(stored: Identity, present: Identity) -> str:
         what = "they were kept by another PostgreSQL cluster"
     elif stored.database_oid != present.database_oid:
         what = "they were kept in another database of this cluster"
+    elif stored.table_oid not in (0, present.table_oid):
+        what = "a dump was read back into this database"
     elif stored.timeline not in (0, present.timeline):
         what = f"they were kept on timeline {stored.timeline}, this is timeline {present.timeline}"
     else:

@@ -104,6 +104,7 @@ class ServerReading:
     faulty: bool
     addresses: tuple[AddressRow, ...]
     links: tuple[Link, ...]
+    mac: str = ""  #: "" where the DCIM does not show it
 
     @property
     def switch_links(self) -> tuple[Link, ...]:

@@ -49,7 +49,9 @@ from provisioner.errors import (
 
 Span = int | timedelta  #: a number of observations, or a time by the world's clock
 
-LOOKS = frozenset({"logs_in", "whoami", "list_servers", "read", "users", "server_types", "os_templates", "networks"})
+LOOKS = frozenset(
+    {"logs_in", "whoami", "list_servers", "read", "survey", "users", "server_types", "os_templates", "networks"}
+)
 ACTS = frozenset(
     {
         "create_user",
@@ -67,7 +69,7 @@ ACTS = frozenset(
         "cancel_operation",
     }
 )
-WITHOUT_SERVER = (LOOKS - {"read", "os_templates"}) | {"create_user", "set_password"}
+WITHOUT_SERVER = (LOOKS - {"read", "survey", "os_templates"}) | {"create_user", "set_password"}
 PROBES = frozenset({"answers", "host_key"})
 
 #: What XML can't hold, and with it no panel: control characters, halves of surrogate pairs.
@@ -554,9 +556,23 @@ class FakeDatacentre:
                 )
                 for link in server.links
             ),
+            mac=server.mac,
         )
         self._tick(server, "enable", *(f"link {link.ref}" for link in server.links))
         return reading
+
+    def _survey(self, server: FakeServer, main_ip: str) -> ServerReading:
+        del main_ip  # the world knows which row is the main one
+        return ServerReading(
+            ref=server.ref,
+            owner=server.owner,
+            notes=server.notes,
+            disabled=server.disabled,
+            faulty=server.faulty,
+            addresses=tuple(server.addresses),
+            links=(),
+            mac=server.mac,
+        )
 
     def _users(self) -> tuple[User, ...]:
         return tuple(self.users)
@@ -829,6 +845,10 @@ class FakeDriver:
     def read(self, server: ServerRef) -> ServerReading:
         """Read one server."""
         return cast("ServerReading", self._call("read", server))
+
+    def survey(self, server: ServerRef, main_ip: str) -> ServerReading:
+        """Read one server, without its links."""
+        return cast("ServerReading", self._call("survey", server, main_ip=main_ip))
 
     def users(self) -> Sequence[User]:
         """Read all users."""

@@ -18,14 +18,15 @@ MISSING = ("42P01", "42703")  #: no such table, no such column: not migrated yet
 #: standby makes its first one minutes later
 COMPARE = """
 SELECT i.system_identifier, i.timeline, i.database_oid, i.halted,
-       (SELECT system_identifier::text FROM pg_control_system()) AS system_now,
+       (SELECT system_identifier::text FROM pg_control_system()) AS system_now, tableoid::bigint AS table_now,
        (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS oid_now,
        CASE WHEN pg_is_in_recovery() THEN 0
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline_now
   FROM installation i"""
 
+#: cluster and table share a column, as `7000/16401`
 LEARN = """
-UPDATE installation SET timeline = %(timeline)s WHERE timeline = 0"""
+UPDATE installation SET timeline = %(timeline)s, system_identifier = %(system)s"""
 
 #: one commit: why, and an event on each connection that is used; a halted one stays halted for its first reason
 HALT = """
@@ -108,8 +109,8 @@ def compare(runs: _Runs) -> str:
     stored, present, halted = _identities(found[0])
     if why := difference(stored, present):
         return halted or halt(runs, why)
-    if not stored.timeline:
-        runs.rows(LEARN, timeline=present.timeline)
+    if not (stored.timeline and stored.table_oid):
+        runs.rows(LEARN, timeline=present.timeline, system=_cluster_and_table(present))
     return halted
 
 
@@ -134,8 +135,13 @@ def witness(runs: _Runs, connection: str, server: ServerRef, serials: Sequence[i
 
 
 def _identities(row: Mapping[str, Any]) -> tuple[Identity, Identity, str]:
-    stored = Identity(row["system_identifier"], row["timeline"], row["database_oid"])
-    return stored, Identity(row["system_now"], row["timeline_now"], row["oid_now"]), row["halted"]
+    cluster, _, table = row["system_identifier"].partition("/")
+    stored = Identity(cluster, row["timeline"], row["database_oid"], int(table or 0))
+    return stored, Identity(row["system_now"], row["timeline_now"], row["oid_now"], row["table_now"]), row["halted"]
+
+
+def _cluster_and_table(identity: Identity) -> str:
+    return f"{identity.system_identifier}/{identity.table_oid}"
 
 
 class InstallationStore:
@@ -183,7 +189,7 @@ class InstallationStore:
             session.rows(RAISE, highest=highest)
             session.rows(
                 ACCEPT,
-                system=present.system_identifier,
+                system=_cluster_and_table(present),
                 timeline=present.timeline,
                 oid=present.database_oid,
             )

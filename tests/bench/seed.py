@@ -125,5 +125,8 @@ class Silent:
     def observe(self, connection_id: int) -> None:
         """Ask for nothing."""
 
+    def audit(self, connection_id: int, *, start: bool) -> None:
+        pass
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell nobody."""

@@ -304,6 +304,7 @@ LOOKS: dict[str, Callable[[Driver], object]] = {
     "whoami": lambda driver: driver.whoami(),
     "list_servers": lambda driver: driver.list_servers(),
     "read": lambda driver: driver.read(S1),
+    "survey": lambda driver: driver.survey(S1, ""),
     "users": lambda driver: driver.users(),
     "server_types": lambda driver: driver.server_types(),
     "os_templates": lambda driver: driver.os_templates(),
@@ -376,6 +377,21 @@ class DriverSuite:
         assert tuple((row.ref, row.ip, row.domain) for row in reading.addresses) == truth.addresses
         assert [(row.family, row.main) for row in reading.addresses] == [(Family.IPV4, True), (Family.IPV6, False)]
         assert {link.ref for link in reading.links} == {link for link, _ in truth.links}
+
+    def test_a_survey_shows_what_a_reading_shows_without_links_in_two_calls_at_most(self, dcim: Dcim) -> None:
+        dcim.driver.edit_server(S1, owner=dcim.admin, notes=FOREIGN_NOTES)
+        dcim.driver.add_address(S1, Family.IPV4, DOMAIN)
+        listed, reading = dcim.row(S1), dcim.driver.read(S1)
+        before = dcim.calls()
+
+        survey = dcim.driver.survey(S1, listed.ip)
+
+        assert dcim.calls() <= before + 2
+        assert survey == replace(reading, links=(), addresses=survey.addresses)
+        shown = [(row.ref, row.ip, row.family, row.main) for row in reading.addresses]
+        assert [(row.ref, row.ip, row.family, row.main) for row in survey.addresses] == shown
+        assert len(shown) == 2
+        assert survey.mac in dcim.truth(S1).kept
 
     def test_management_is_never_taken_for_a_port(self, dcim: Dcim) -> None:
         reading = dcim.driver.read(S1)

@@ -10,6 +10,7 @@ import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.drivers.fake import InstallEnd
+from tests.conftest import own
 from tests.served import Served, serve
 
 
@@ -232,6 +233,7 @@ def test_billing_sees_its_own_panel_and_nothing_else(api: Served) -> None:
 @pytest.fixture(scope="module")
 def shared(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Served]:
     postgres.create_database("roles", template=template_database)
+    own(postgres.url("roles"))
     with serve(postgres.url("roles")) as served:
         yield served
     postgres.drop_database("roles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.demo.programs import choose_programs
 from provisioner.errors import IllegalMove, Overloaded
 from provisioner.ports import Refusal
 from provisioner.store import migrate
@@ -85,6 +87,25 @@ def test_a_database_that_was_restored_copied_or_moved_halts_at_the_first_connect
     assert sorted((row["name"], row["text"]) for row in told) == [("dc1", why), ("dc2", why)]
 
 
+def test_a_dump_that_was_read_back_over_the_same_database_halts(
+    postgres: EmbeddedPostgres, site: Site, tmp_path: Path
+) -> None:
+    assert connect(site.database.url) == ""
+    folder = choose_programs(postgres.home / "data").folder
+    where, dump = site.database.url.replace("+psycopg2", ""), str(tmp_path / "dump")
+    site.database.close()
+    for words in (
+        ["pg_dump", "--format", "custom", "--file", dump, where],
+        ["pg_restore", "--clean", "--no-owner", "--dbname", where, dump],
+    ):
+        subprocess.run([folder / words[0], *words[1:]], check=True, capture_output=True)
+
+    assert "a dump was read back" in connect(site.database.url)
+
+    InstallationStore(site.database).accept(highest=0)
+    assert connect(site.database.url) == ""
+
+
 def test_a_database_of_no_tables_or_of_the_last_release_is_left_alone(empty_database_url: str) -> None:
     database = Database(empty_database_url, greet=greet)
 
@@ -140,8 +161,13 @@ def test_an_attempt_under_way_stands_still_while_it_is_halted_and_goes_on_after_
     assert acts(site) == before
 
     InstallationStore(site.database).accept(highest=900)
+    patience = site.database.value(
+        "SELECT extract(epoch FROM s.deadline_at - clock_timestamp()) FROM step s JOIN attempt a "
+        "ON s.attempt_id = a.id AND s.pos = a.pos"
+    )
     site.run(site.ended(job))
 
+    assert 3590 < patience < 3601
     assert site.job(job)["state"] == "succeeded"
     assert connect(site.database.url) == ""
     assert site.database.value("SELECT nextval('claim_id_seq')") == 901

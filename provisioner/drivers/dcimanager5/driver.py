@@ -102,6 +102,28 @@ class Dcimanager5:
             faulty=form.text("hwproblem") == "on",
             addresses=self._addresses(server, form, until),
             links=self._links(server, until),
+            mac=form.text("mac"),
+        )
+
+    def survey(self, server: ServerRef, main_ip: str) -> ServerReading:
+        """Read form and addresses, two looks; a domain that the list of addresses does not show is left out."""
+        until = self._client.deadline()
+        form = self._form(server, until=until)
+        owner = form.text("owner")
+        rows = self._address_rows(server, until)
+        main = _row_of(rows, main_ip) or (rows[0] if rows else None)
+        return ServerReading(
+            ref=server,
+            owner=None if owner in {"", NO_OWNER} else UserRef(owner),
+            notes=form.text("notes"),
+            disabled=form.text("disabled") == "on",
+            faulty=form.text("hwproblem") == "on",
+            addresses=tuple(
+                _address(RowRef(row.text("id")), row.text("ip"), row.text("domain"), row, main=row is main)
+                for row in rows
+            ),
+            links=(),
+            mac=form.text("mac"),
         )
 
     def users(self) -> Sequence[User]:

@@ -2,7 +2,7 @@
 
 from provisioner.ports import Facts
 from provisioner.store.database import Database
-from provisioner.store.reads import jobs, servers, services, site, stock
+from provisioner.store.reads import findings, jobs, servers, services, site, stock
 
 
 class ReadsStore:
@@ -54,6 +54,10 @@ class ReadsStore:
     def connections(self) -> list[Facts]:
         """List the connections; never a password."""
         return site.connections(self._db)
+
+    def findings(self, connection: str | None) -> list[Facts]:
+        """Give what the last audits found and that is still there."""
+        return findings.findings(self._db, connection)
 
     def health(self) -> Facts:
         """Give what readiness rests on."""
