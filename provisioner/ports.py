@@ -152,8 +152,8 @@ class Driver(Protocol):
 class Drivers(Protocol):
     """Connection → driver."""
 
-    def get(self, connection_id: int) -> Driver:
-        """Give the driver of a connection at its present revision."""
+    def get(self, connection_id: int, revision: int | None = None) -> Driver:
+        """Give the driver of a connection at its present revision; one that was just read saves a look at it."""
         ...
 
 
@@ -260,6 +260,7 @@ class Touched:
     root_task_id: str
     task_id: str
     params: Mapping[str, Any] = field(default_factory=dict)  #: of the job; JSON, no secrets
+    revision: int = 0  #: of the connection: its driver is kept while this stays
 
 
 class Refusal(StrEnum):

@@ -70,7 +70,7 @@ class OneWorld:
     def __init__(self) -> None:
         self.by_connection: dict[int, Driver] = {}
 
-    def get(self, connection_id: int) -> Driver:
+    def get(self, connection_id: int, revision: int | None = None) -> Driver:
         return self.by_connection[connection_id]
 
 

@@ -40,13 +40,19 @@ class Registry:
             self._kinds[kind] = make
             self._made.clear()
 
-    def get(self, connection_id: int) -> Driver:
+    def get(self, connection_id: int, revision: int | None = None) -> Driver:
         """
         Give the driver of a connection at its present revision.
+
+        A *revision* that was just read saves the look at it, and the opening of a password, while it is the same.
 
         Raises:
             Unreachable: this installation has no driver of the connection's kind.
         """
+        with self._lock:
+            made = self._made.get(connection_id)
+            if made and made[0] == revision:
+                return made[1]
         kind, revision, endpoint = self._load(connection_id)
         with self._lock:
             made = self._made.get(connection_id)

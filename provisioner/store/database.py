@@ -1,8 +1,10 @@
 """One way to PostgreSQL: constant SQL text, one statement a commit, or a transaction that is marked as open."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -15,6 +17,7 @@ from provisioner.errors import Overloaded
 
 Row = Mapping[str, Any]
 READ_ONLY = "25006"
+PLANNED_BEFORE = "0A000"  #: a migration changed what a prepared statement selects
 #: disk full, memory, too many connections, shutting down, a lock or a statement that took too long
 NOT_NOW = ("53100", "53200", "53300", "57P03", "57P01", "57P02", "55P03", "57014")
 
@@ -24,6 +27,34 @@ def as_json(value: object) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """
+    A statement that is planned once a connection: PostgreSQL plans a big one longer than it runs it.
+
+    Behind a pooler it needs session pooling: what was prepared stays with the connection.
+    """
+
+    name: str
+    prepare: str
+    execute: str
+
+
+Sql = str | Hot
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+def hot(name: str, sql: str, **types: str) -> Hot:
+    """Make *sql*, with `%(name)s` parameters, a hot statement; *types* of those that are no text."""
+    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+    body = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql)
+    return Hot(
+        name,
+        f"PREPARE {name} ({', '.join(types.get(one, 'text') for one in names)}) AS {body}",
+        f"EXECUTE {name} ({', '.join(f'%({one})s' for one in names)})",
+    )
+
+
 class Session:
     """Runs statements on one connection; rows come as mappings."""
 
@@ -31,17 +62,27 @@ class Session:
         """Use *connection*."""
         self._connection = connection
 
-    def rows(self, sql: str, /, **values: object) -> list[Row]:
+    def rows(self, sql: Sql, /, **values: object) -> list[Row]:
         """Run *sql* and give all its rows."""
-        found = self._connection.exec_driver_sql(sql, values)
+        found = self._connection.exec_driver_sql(self._prepared(sql), values)
         return [cast("Row", row._mapping) for row in found] if found.returns_rows else []  # noqa: SLF001 - its public name
 
-    def row(self, sql: str, /, **values: object) -> Row | None:
+    def _prepared(self, sql: Sql) -> str:
+        """Give what runs *sql* on this connection, planned before where it is hot."""
+        if isinstance(sql, str):
+            return sql
+        known = self._connection.info.setdefault("prepared", set())
+        if sql.name not in known:
+            self._connection.exec_driver_sql(sql.prepare)
+            known.add(sql.name)
+        return sql.execute
+
+    def row(self, sql: Sql, /, **values: object) -> Row | None:
         """Run *sql* and give its first row, None without one."""
         found = self.rows(sql, **values)
         return found[0] if found else None
 
-    def value(self, sql: str, /, **values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
+    def value(self, sql: Sql, /, **values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
         """Run *sql* and give the first value of its first row, None without one."""
         found = self.row(sql, **values)
         return next(iter(found.values())) if found else None
@@ -69,7 +110,7 @@ class Database:
             pool_reset_on_return=None,
             connect_args={"connect_timeout": 3, "options": options, "application_name": application},
         )
-        event.listen(self.engine, "handle_error", _drop_a_standby)
+        event.listen(self.engine, "handle_error", _drop)
         if greet is not None:
             event.listen(self.engine, "connect", lambda connection, _record: greet(connection))
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -94,25 +135,29 @@ class Database:
         with _translated(), touch.transaction(), self.engine.begin() as connection:
             yield Session(connection)
 
-    def rows(self, sql: str, /, **values: object) -> list[Row]:
+    def rows(self, sql: Sql, /, **values: object) -> list[Row]:
         """Run one statement and commit."""
         with self.once() as session:
             return session.rows(sql, **values)
 
-    def row(self, sql: str, /, **values: object) -> Row | None:
+    def row(self, sql: Sql, /, **values: object) -> Row | None:
         """Run one statement, commit, give the first row."""
         with self.once() as session:
             return session.row(sql, **values)
 
-    def value(self, sql: str, /, **values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
+    def value(self, sql: Sql, /, **values: object) -> Any:  # noqa: ANN401 - whatever the statement selects
         """Run one statement, commit, give the first value."""
         with self.once() as session:
             return session.value(sql, **values)
 
 
-def _drop_a_standby(context: ExceptionContext) -> None:
-    """Never use a connection again that can't write: a standby that is promoted keeps its own, unseen by `greet`."""
-    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+def _drop(context: ExceptionContext) -> None:
+    """
+    Never use a connection again that can't write, or that planned its statements before a migration.
+
+    A standby that is promoted keeps its connections, unseen by `greet`.
+    """
+    if getattr(context.original_exception, "pgcode", None) in (READ_ONLY, PLANNED_BEFORE):
         context.is_disconnect = True
 
 

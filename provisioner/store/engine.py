@@ -20,7 +20,7 @@ from provisioner.errors import Fenced, NotFound
 from provisioner.ports import Refusal, Touched, Wakeup
 from provisioner.store import rows
 from provisioner.store.connections import COUNT_TROUBLE, heal, pause, restrict
-from provisioner.store.database import Database, Row, Session, as_json
+from provisioner.store.database import Database, Row, Session, as_json, hot
 from provisioner.store.installation import witness
 from provisioner.store.messages import WAKEUP_COLUMNS, wakeup
 from provisioner.store.quarantine import over, strike
@@ -28,7 +28,9 @@ from provisioner.store.quarantine import over, strike
 STEPS_OF = """
   (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.pos) FROM step s WHERE s.attempt_id = a.id)"""
 
-CLAIM = f"""
+CLAIM = hot(
+    "claim",
+    f"""
 WITH due AS MATERIALIZED (
   SELECT a.id, a.connection_id, a.last_task_id
     FROM attempt a JOIN connection c ON c.id = a.connection_id
@@ -55,7 +57,7 @@ SELECT a.*, clock_timestamp() AS now, {STEPS_OF} AS steps,
        coalesce(s.package ->> 'on_failure', 'next') = 'hold' AS hold_on_failure,
        to_jsonb(s) AS service, to_jsonb(cl) AS claim, to_jsonb(v) AS view,
        acc.panel_user_ref,
-       c.name AS connection_name, c.queue, c.admin_user, c.restricted_step, c.failures,
+       c.name AS connection_name, c.revision, c.queue, c.admin_user, c.restricted_step, c.failures,
        c.observed_from, c.observations
   FROM a
   JOIN job j ON j.id = a.job_id
@@ -64,7 +66,11 @@ SELECT a.*, clock_timestamp() AS now, {STEPS_OF} AS steps,
   JOIN connection c ON c.id = a.connection_id
   LEFT JOIN account acc ON acc.panel = s.panel AND acc.billing_ref = s.customer_ref
                        AND acc.connection_id = c.id AND acc.state = 'live'
-  LEFT JOIN server_view v ON v.connection_id = c.id AND v.server_ref = cl.server_ref"""
+  LEFT JOIN server_view v ON v.connection_id = c.id AND v.server_ref = cl.server_ref""",
+    attempt="bigint",
+    pos="int",
+    lease="float8",
+)
 
 #: why a claim found nothing; a ready attempt that found no slot is remembered, so that the slot's end wakes it
 WHY_NOT = """
@@ -104,14 +110,25 @@ told AS (
     FROM a, n, ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS (kind text, text text, data jsonb))
          WITH ORDINALITY AS e (kind, text, data, i))"""
 
-REMEMBER = f"""
+#: types of what stands in the statements below, where it is no text
+TYPES = {
+    "service": "bigint", "claim": "bigint", "job": "bigint", "attempt": "bigint", "epoch": "bigint", "n": "int",
+    "count": "int", "pos": "int", "put_off": "int", "grace": "float8", "resume_at": "timestamptz",
+    "seen_from": "timestamptz", "events": "jsonb", "rows": "jsonb", "row": "jsonb", "consumed": "jsonb",
+}  # fmt: skip
+
+REMEMBER = hot(
+    "remember",
+    f"""
 WITH {NUMBERED},
 a AS (UPDATE attempt SET updated_at = clock_timestamp() FROM n WHERE {FENCE} RETURNING id, updated_at AS at),
 {EVENTS}
 UPDATE step SET state = 'begun', tries = r.tries, begun_at = a.at, acted_at = coalesce(r.acted_at, a.at),
        deadline_at = r.deadline_at, memo = r.memo, outcome = r.outcome
   FROM a, jsonb_to_record(%(row)s::jsonb) AS r ({STEP_COLUMNS})
- WHERE step.attempt_id = a.id AND step.pos = r.pos RETURNING step.begun_at, step.acted_at"""
+ WHERE step.attempt_id = a.id AND step.pos = r.pos RETURNING step.begun_at, step.acted_at""",
+    **TYPES,
+)
 
 ATTEMPT_SET = """
   direction = %(direction)s, pos = %(pos)s, owner = NULL, lease_until = NULL,
@@ -119,7 +136,10 @@ ATTEMPT_SET = """
   reason_class = %(reason_class)s, reason = %(reason)s,
   command = CASE WHEN command = %(consumed)s::jsonb THEN NULL ELSE command END"""
 
-SAVE = f"""
+#: a ready attempt's message is counted with it, so that no task id is used twice
+SAVE = hot(
+    "save",
+    f"""
 WITH {NUMBERED},
 a AS (
   UPDATE attempt SET {ATTEMPT_SET},
@@ -133,9 +153,11 @@ a AS (
          wake_distance = %(grace)s
     FROM n WHERE {FENCE} RETURNING attempt.*),
 changed AS (
-  INSERT INTO step (attempt_id, {STEP_NAMES})
-  SELECT a.id, r.* FROM a, jsonb_to_recordset(%(rows)s::jsonb) AS r ({STEP_COLUMNS})
-      ON CONFLICT (attempt_id, pos) DO UPDATE SET {STEP_SET} RETURNING pos, name, undoes, sends),
+  INSERT INTO step (attempt_id, {STEP_NAMES}, sends)
+  SELECT a.id, r.*, (a.state = 'ready' AND r.pos = a.pos)::int
+    FROM a, jsonb_to_recordset(%(rows)s::jsonb) AS r ({STEP_COLUMNS})
+      ON CONFLICT (attempt_id, pos) DO UPDATE SET {STEP_SET}, sends = step.sends + excluded.sends
+  RETURNING pos, name, undoes, sends),
 freed AS (UPDATE slot SET owner = NULL, lease_until = NULL FROM a
            WHERE slot.connection_id = a.connection_id AND slot.owner = %(owner)s),
 hungry AS (
@@ -143,7 +165,10 @@ hungry AS (
    WHERE id = (SELECT h.id FROM attempt h, a WHERE h.connection_id = a.connection_id AND h.starved
                 ORDER BY h.resume_at LIMIT 1 FOR UPDATE OF h SKIP LOCKED) RETURNING id),
 {EVENTS}
-SELECT a.state, (SELECT id FROM hungry) AS hungry FROM a"""
+SELECT a.state, a.pos, sent.name AS step, sent.undoes, sent.sends, (SELECT id FROM hungry) AS hungry
+  FROM a LEFT JOIN changed sent ON sent.pos = a.pos""",
+    **TYPES,
+)
 
 #: a message for an attempt's present step: counted before it is sent, so that no task id is used twice
 SEND = f"""
@@ -240,10 +265,13 @@ class EngineStore:
             saved = self._db.row(SAVE, **values)
         if saved is None:
             raise Fenced
-        ready = [touched.attempt_id] if saved["state"] == AttemptState.READY else []
-        if saved["hungry"]:
-            ready.append(saved["hungry"])
-        return self.messages(ready) if ready else []
+        due, others = [], [saved["hungry"]] if saved["hungry"] else []
+        if saved["state"] == AttemptState.READY:
+            if saved["step"] is None:  # its row did not change: its message is counted like that of any other
+                others.append(touched.attempt_id)
+            else:
+                due.append(_next_message(touched, saved))
+        return [*due, *self.messages(others)] if others else due
 
     def messages(self, attempts: Sequence[int]) -> list[Wakeup]:
         """Count and give the messages of ready attempts."""
@@ -672,6 +700,25 @@ SELECT acc.*, s.begun_at,
  WHERE acc.connection_id = %(connection)s"""
 
 
+def _next_message(touched: Touched, saved: Row) -> Wakeup:
+    """Build the message of the step at which a saved attempt stands."""
+    return Wakeup(
+        job_id=touched.job_id,
+        attempt_id=touched.attempt_id,
+        attempt_n=touched.attempt_n,
+        pos=saved["pos"],
+        step=saved["step"],
+        undoes=saved["undoes"],
+        kind=touched.attempt.kind,
+        order=touched.order.external_ref,
+        server=touched.claim.server,
+        queue=touched.queue,
+        sends=saved["sends"],
+        root_id=touched.root_task_id,
+        parent_id=touched.task_id or None,
+    )
+
+
 def _fence(touched: Touched) -> dict[str, Any]:
     return {"attempt": touched.attempt_id, "epoch": touched.epoch, "owner": touched.owner}
 
@@ -817,6 +864,7 @@ def _touched(row: Row) -> Touched:
         root_task_id=row["root_task_id"],
         task_id=row["last_task_id"],
         params=row["params"],
+        revision=row["revision"],
     )
 
 

@@ -237,7 +237,7 @@ class _Touch:
             view=found.view,
             reason=self.attempt.reason,
             earlier={other.name: other for other in self.rows.values() if other.pos != row.pos},
-            driver=self.tools.drivers.get(found.connection_id),
+            driver=self.tools.drivers.get(found.connection_id, found.revision),
             prober=self.tools.prober,
             clock=self.clock,
             accounts=cache(lambda: self.tools.engine.accounts(found)),  # once a look
