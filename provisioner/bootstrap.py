@@ -3,12 +3,14 @@
 import logging
 import os
 import socket
+import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from structlog.typing import Processor
 
 from provisioner.config import Settings
 from provisioner.domain.attempt import Policy
@@ -177,16 +179,30 @@ def set_up_logs(settings: Settings) -> None:
     if level is None:
         raise BadConfig("PROVISIONER_LOG_LEVEL: one of DEBUG, INFO, WARNING, ERROR")
     last = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
+    common: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    _send_the_others_the_same_way(common, last, level)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            last,
-        ],
+        processors=[*common, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def _send_the_others_the_same_way(common: list[Processor], last: Processor, level: int) -> None:
+    """Let libraries' warnings, and the traceback of a task that crashed, be lines of the same kind."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last], foreign_pre_chain=common
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
 
 
 def upgrade(settings: Settings) -> None:
