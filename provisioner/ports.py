@@ -390,6 +390,14 @@ class Life(Protocol):
         """Take a wish, once a key; returns its job and messages. Raises `NotFound`, `IllegalMove`, `KeyReused`."""
         ...
 
+    def let_go(self, by: str, *, policies: Mapping[str, Policy]) -> tuple[int, Sequence[Wakeup]]:
+        """Let all go that the blast guard holds of a caller; returns how many, and messages."""
+        ...
+
+    def drop(self, by: str) -> int:
+        """Cancel all that the blast guard holds of a caller; returns how many."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:

@@ -89,7 +89,7 @@ class Site:
         self.quarantine = QuarantineStore(self.database)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
-        self.life = LifeStore(self.database)
+        self.life = LifeStore(self.database, spans)
         self.key = generate_key()
         self.vault = KeyVault.from_text(self.key)
         self.waker = ListWaker()

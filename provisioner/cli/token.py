@@ -8,7 +8,7 @@ import typer
 
 from provisioner.cli.context import app as plugged
 from provisioner.cli.output import Json, examples, print_json, print_table
-from provisioner.usecases import tokens
+from provisioner.usecases import life, tokens
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who may use the API, and as what.")
 
@@ -58,3 +58,26 @@ def revoke(name: Annotated[str, typer.Argument(help="Its name.")], *, json: Json
         print_json({"name": name, "revoked": True})
     else:
         typer.echo(f"{name} is revoked")
+
+
+@app.command(epilog=examples("token release billmanager"))
+def release(
+    name: Annotated[str, typer.Argument(help="The token whose wishes are held.")], *, json: Json = False
+) -> None:
+    """Let go what is held of a token's wishes because it asked for too much at once."""
+    ports = plugged()
+    count = life.let_go(name, life=ports.life, waker=ports.waker, policies=ports.policies)
+    if json:
+        print_json({"name": name, "released": count})
+    else:
+        typer.echo(f"{count} wishes of {name} go on")
+
+
+@app.command(epilog=examples("token drop billmanager"))
+def drop(name: Annotated[str, typer.Argument(help="The token whose wishes are held.")], *, json: Json = False) -> None:
+    """Cancel what is held of a token's wishes because it asked for too much at once."""
+    count = life.drop(name, life=plugged().life)
+    if json:
+        print_json({"name": name, "dropped": count})
+    else:
+        typer.echo(f"{count} wishes of {name} are cancelled")

@@ -33,6 +33,9 @@ class Spans:
     denied_most: int = 3  #: refused logins before a person must look: panels lock accounts
     deliveries_most: int = 8  #: claims without a recorded outcome before a person must look
     secrets_kept: float = 7 * 86400.0  #: one-time passwords after hand-over
+    blast_window: float = 3600.0  #: the blast guard counts what one token asked for this far back
+    blast_closes: int = 20  #: closes and reinstalls of one token before the rest is held
+    blast_suspends: float = 0.1  #: the same for suspends, as a part of the active services
 
     def __post_init__(self) -> None:
         """Refuse an order in which a lease could run out under an act."""

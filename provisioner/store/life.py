@@ -5,7 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from provisioner.domain.attempt import Command, Verb
+from provisioner.domain.blast import HELD, held
+from provisioner.domain.blast import Asked as Counted
 from provisioner.domain.life import USUALLY, Arrival, JobAt, Phase, Standing, Wish, arrive
+from provisioner.domain.spans import Spans
 from provisioner.domain.states import AttemptState, Desired, JobKind, JobState, ServiceState
 from provisioner.domain.verbs import refusal
 from provisioner.errors import IllegalMove, KeyReused, NotFound
@@ -87,6 +90,27 @@ VALUES (%(panel)s, %(key)s, %(fingerprint)s::jsonb, %(service)s, %(job)s)"""
 SEALED = """
 INSERT INTO secret (ciphertext, key_id) VALUES (%(ciphertext)s, %(key_id)s) RETURNING id"""
 
+ASKED = """
+SELECT count(*) FILTER (WHERE kind IN ('close', 'reinstall')) AS wipes,
+       count(*) FILTER (WHERE kind = 'suspend') AS suspends,
+       (SELECT count(*) FROM service WHERE state = 'active') AS active
+  FROM job WHERE created_by = %(by)s AND created_at > clock_timestamp() - %(window)s * interval '1 s'
+   AND kind IN ('close', 'reinstall', 'suspend')"""
+
+GUARDED = """
+SELECT id, service_id, kind, params FROM job
+ WHERE created_by = %(by)s AND state = 'queued' AND waits_for = 'hold' AND starts_with(held_reason, %(held)s)
+ ORDER BY id LIMIT 1000"""
+
+GUARD = """
+UPDATE job SET waits_for = 'hold', waits_since = clock_timestamp(), plan_at = NULL, held_reason = %(reason)s,
+       reason = %(reason)s WHERE id = %(job)s"""
+
+LET_GO = """
+UPDATE job SET held_reason = '', reason = '', waits_for = %(waits_for)s,
+       plan_at = CASE WHEN %(waits_for)s::text IS NULL THEN clock_timestamp() END
+ WHERE id = %(job)s"""
+
 CLOSED = """
 UPDATE service SET state = 'closed', claim_id = NULL WHERE id = %(service)s"""
 
@@ -126,12 +150,15 @@ def _phase(row: Row) -> Phase:
             return Phase.STUCK if stuck else Phase.GOING
 
 
+GUARDED_KINDS = frozenset({JobKind.CLOSE, JobKind.REINSTALL, JobKind.SUSPEND})
+
+
 class LifeStore:
     """Satisfies `ports.Life`."""
 
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._db = database
+    def __init__(self, database: Database, spans: Spans) -> None:
+        """Work on *database*, guarded by *spans*."""
+        self._db, self._spans = database, spans
 
     def wish(
         self,
@@ -165,6 +192,11 @@ class LifeStore:
             arrival = arrive(stands, given)
             if arrival.refused:
                 raise IllegalMove(f"service {external_ref}: {arrival.refused}")
+            too_much = "" if arrival.done or arrival.same is not None else self._too_much(session, given.kind, by)
+            if too_much:
+                kept = self._add(session, service["id"], given, Arrival(), by=by, secret=secret, before=None)
+                self._guard(session, service["id"], kept, too_much, by)
+                return Asked(service["id"], kept, created=True), ()
             due = self._stop_others(session, service["id"], arrival, given=given, by=by, policies=policies)
             job = arrival.same
             if job is None:
@@ -175,6 +207,60 @@ class LifeStore:
                     KEEP_KEY, panel=panel, key=key, fingerprint=as_json(fingerprint), service=service["id"], job=job
                 )
             return Asked(service["id"], job, created=arrival.same is None), due
+
+    def _too_much(self, session: Session, kind: JobKind, by: str) -> str:
+        """Say why this wish is held for a person; "" when it is not."""
+        if kind not in GUARDED_KINDS:
+            return ""
+        row = session.row(ASKED, by=by, window=self._spans.blast_window)
+        return held(kind, by, Counted(**row) if row else Counted(0, 0, 0), self._spans)
+
+    @staticmethod
+    def _guard(session: Session, service: int, job: int, reason: str, by: str) -> None:
+        """Let a new job wait for a person; the first of them is told."""
+        first = not session.row(GUARDED, by=by, held=HELD)
+        session.rows(GUARD, job=job, reason=reason)
+        session.rows(TOLD, service=service, job=job, kind="held" if first else "waiting", text=reason)
+
+    def let_go(self, by: str, *, policies: Mapping[str, Any]) -> tuple[int, Sequence[Wakeup]]:
+        """Let all go that the guard holds of a caller, oldest first; returns how many, and messages."""
+        messages: list[Wakeup] = []
+        found = self._db.rows(GUARDED, by=by, held=HELD)
+        for row in found:
+            with self._db.transaction() as session:
+                messages += self._let_one_go(session, row, by, policies)
+        return len(found), messages
+
+    def _let_one_go(self, session: Session, row: Row, by: str, policies: Mapping[str, Any]) -> list[Wakeup]:
+        service, job = row["service_id"], row["id"]
+        session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=service)
+        given = Wish(JobKind(row["kind"]), row["params"])
+        arrival = arrive(standing(session, service, but=job), given)
+        pointless = arrival.refused or arrival.done
+        if arrival.same is not None:
+            pointless = f"job {arrival.same} carries it out"
+        if arrival.refused:
+            self._supersede(session, service, job, arrival.refused)
+            return []
+        due = self._stop_others(session, service, arrival, given=given, by=by, policies=policies)
+        if pointless:
+            self._supersede(session, service, job, pointless)
+            return due
+        live = standing(session, service, but=job).live
+        session.rows(LET_GO, job=job, waits_for="job" if live else None)
+        return due
+
+    def drop(self, by: str) -> int:
+        """Cancel all that the guard holds of a caller; returns how many."""
+        found = self._db.rows(GUARDED, by=by, held=HELD)
+        for row in found:
+            with self._db.transaction() as session:
+                session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=row["service_id"])
+                reason = "dropped by a person: it was asked for with too much else"
+                if session.row(ENDED, job=row["id"], state=JobState.CANCELLED, reason=reason):
+                    text = f"job cancelled: {reason}"
+                    session.rows(TOLD, service=row["service_id"], job=row["id"], kind="job_ended", text=text)
+        return len(found)
 
     def _stop_others(
         self, session: Session, service: int, arrival: Arrival, *, given: Wish, by: str, policies: Mapping[str, Any]

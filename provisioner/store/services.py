@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
+from provisioner.domain.blast import HELD
 from provisioner.domain.service import Order, Package
 from provisioner.domain.states import AttemptState, JobKind, JobState, ServiceState
 from provisioner.domain.verbs import NOT_HELD, forecast, refusal
@@ -325,6 +326,8 @@ class ServicesStore:
 
     @staticmethod
     def _anew(session: Session, job: Row, given: Command, *, dry: bool) -> None:
+        if job["state"] == JobState.QUEUED and job["held_reason"].startswith(HELD):
+            raise IllegalMove(f"job {job['id']}: {job['held_reason']}")
         if job["state"] == JobState.QUEUED and job["held_reason"]:
             if not dry:
                 session.rows(LET_GO, job=job["id"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provisioner.domain.attempt import Policy
+from provisioner.domain.blast import CALLER
 from provisioner.domain.life import NEED_KEY, USUALLY, Wish
 from provisioner.domain.naming import hostname, storable
 from provisioner.domain.server import Family
@@ -129,6 +130,19 @@ def power(asking: Asking, state: str) -> Asked:
 def sync(asking: Asking) -> Asked:
     """Read the server whole, compare with what we hold, record; changes nothing there. Raises `NotFound`."""
     return _ask(asking, Wish(JobKind.SYNC))
+
+
+def let_go(token: str, *, life: Life, waker: Waker, policies: Mapping[str, Policy]) -> int:
+    """Let go what the blast guard holds of a token's wishes; returns how many. Safe to repeat."""
+    count, due = life.let_go(f"{CALLER}{token}", policies=policies)
+    waker.wake(due)
+    waker.tick()
+    return count
+
+
+def drop(token: str, *, life: Life) -> int:
+    """Cancel what the blast guard holds of a token's wishes; returns how many. Safe to repeat."""
+    return life.drop(f"{CALLER}{token}")
 
 
 def _ask(asking: Asking, wish: Wish, secret: Sealed | None = None) -> Asked:

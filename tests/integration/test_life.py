@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.domain.attempt import Command, Verb
 from provisioner.domain.life import Wish
 from provisioner.domain.server import FREE_MARKER, Power
 from provisioner.domain.states import JobKind
@@ -52,7 +53,7 @@ def done(site: Site, job: int) -> str:
 
 
 def service(site: Site) -> Any:  # noqa: ANN401 - a row
-    return site.database.rows("SELECT * FROM service")[0]
+    return site.database.rows("SELECT * FROM service WHERE external_ref = 'ord-1'")[0]
 
 
 def held(site: Site) -> bool:
@@ -343,3 +344,59 @@ def test_the_same_key_is_the_same_job(site: Site, server: FakeServer) -> None:
 
     assert first == second
     assert len(server.addresses) == 2
+
+
+# --- the blast guard ----------------------------------------------------------------------------------------------
+
+
+def many(site: Site, number: int) -> None:
+    """Put up active services that no test touches, without a server behind them."""
+    site.database.rows(
+        "INSERT INTO service (panel, external_ref, package_id, package, state, customer_ref, login, hostname, os, "
+        "fingerprint, handed_over_at) SELECT 'panel', 'svc-' || n, p.id, s.package, 'active', 'c', 'l', 'h', 'o', "
+        "'{}', clock_timestamp() FROM generate_series(1, %(number)s) n, package p, service s LIMIT %(number)s",
+        number=number,
+    )
+
+
+def by_token(site: Site, ref: str, kind: JobKind, **params: Any) -> int:
+    asked, _ = site.life.wish("panel", ref, Wish(kind, params), by="token shop", policies=site.policies)
+    return asked.job_id
+
+
+def waiting(site: Site) -> int:
+    found: int = site.database.value("SELECT count(*) FROM job WHERE waits_for = 'hold'")
+    return found
+
+
+def test_more_than_twenty_wipes_of_one_token_are_held_told_once_and_let_go(site: Site, server: FakeServer) -> None:
+    many(site, 22)
+    for n in range(1, 21):
+        by_token(site, f"svc-{n}", JobKind.REINSTALL, os=server.os)
+    last = by_token(site, "ord-1", JobKind.CLOSE)
+    for n in (21, 22):
+        by_token(site, f"svc-{n}", JobKind.REINSTALL, os=server.os)
+    held_now = waiting(site)
+    told = site.database.value("SELECT count(*) FROM event WHERE kind = 'held'")
+    untouched = (site.job(last)["state"], service(site)["desired"], server.owner is not None)
+    with pytest.raises(IllegalMove, match="provisioner token release shop"):
+        site.services.command(last, Command(Verb.RETRY, by="cli anna"), site.policies)
+    site.database.rows("UPDATE job SET state = 'cancelled' WHERE kind = 'reinstall'")  # they have no server here
+    count, _ = site.life.let_go("token shop", policies=site.policies)
+    done(site, last)
+
+    assert (held_now, told, count) == (3, 1, 1)
+    assert untouched == ("queued", "active", True)
+    assert server.owner is None
+
+
+def test_a_storm_of_suspends_is_held_from_a_tenth_of_the_fleet_and_dropped(site: Site, server: FakeServer) -> None:
+    many(site, 199)
+    jobs = [by_token(site, f"svc-{n}", JobKind.SUSPEND, reason="billing") for n in range(1, 41)]
+    held_now = waiting(site)
+    dropped = site.life.drop("token shop")
+
+    assert (held_now, dropped) == (20, 20)
+    assert [site.job(job)["state"] for job in jobs[20:]] == ["cancelled"] * 20
+    assert ask(site, JobKind.SUSPEND, reason="billing"), "what is typed by hand is not counted"
+    assert waiting(site) == 0
