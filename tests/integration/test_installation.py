@@ -23,7 +23,6 @@ from provisioner.store.reconciler import ReconcilerStore
 from provisioner.usecases import servers
 from provisioner.views import health
 from provisioner.views import job as job_view
-from tests.conftest import own
 from tests.site import SHORT, Site
 
 TELL = """
@@ -245,7 +244,6 @@ def test_a_copy_made_by_the_database_halts_itself_and_the_original_goes_on(
     try:
         assert "another database" in connect(postgres.url("copied"))
         assert connect(database_url) == ""
-        own(postgres.url("copied"))
     finally:
         postgres.drop_database("copied")
 
