@@ -45,18 +45,14 @@ def template_database(postgres: EmbeddedPostgres) -> str:
 
     postgres.create_database("template")
     migrate.upgrade(postgres.url("template"))
-    return "template"
-
-
-def own(url: str) -> None:
-    """Tell a copy of a database that it is the one its books are kept in: workers refuse to act in a stranger."""
-    oid = "UPDATE installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    # a mould is no database of its own: each copy learns which one it is, else nobody would act in it
+    connection = psycopg2.connect(postgres.url("template").replace("+psycopg2", ""))
     try:
         with connection, connection.cursor() as cursor:
-            cursor.execute(oid)
+            cursor.execute("UPDATE installation SET database_oid = 0")
     finally:
         connection.close()
+    return "template"
 
 
 @pytest.fixture
@@ -64,7 +60,6 @@ def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator
     """Return the address of a fresh, migrated database that is dropped after the test."""
     name = f"test_{next(_NUMBERS)}"
     postgres.create_database(name, template=template_database)
-    own(postgres.url(name))
     yield postgres.url(name)
     postgres.drop_database(name)
 

@@ -18,7 +18,7 @@ class Identity:
 
     system_identifier: str  #: of the PostgreSQL cluster, made by initdb
     timeline: int  #: raised by each promotion and each recovery to a point in time; 0: not known yet
-    database_oid: int
+    database_oid: int  #: 0: not known yet
     table_oid: int = 0  #: of the table that holds this: a dump read back over it makes another; 0: not known yet
 
 
@@ -42,7 +42,7 @@ def difference(stored: Identity, present: Identity) -> str:
     """Say what shows that this is not the database that our books were kept in; "" when it is."""
     if stored.system_identifier != present.system_identifier:
         what = "they were kept by another PostgreSQL cluster"
-    elif stored.database_oid != present.database_oid:
+    elif stored.database_oid not in (0, present.database_oid):
         what = "they were kept in another database of this cluster"
     elif stored.table_oid not in (0, present.table_oid):
         what = "a dump was read back into this database"

@@ -110,6 +110,13 @@ RETURNING name"""
 READINGS = """
 SELECT data FROM heartbeat WHERE name LIKE %(name)s || '.%%'"""
 
+#: which servers were tried: a turn needs no more, and there are hundreds of turns
+TRIED = """
+SELECT one ->> 'ref' AS ref FROM heartbeat, jsonb_array_elements(data -> 'read') AS one
+ WHERE name LIKE %(name)s || '.%%'
+ UNION ALL
+SELECT one FROM heartbeat, jsonb_array_elements_text(data -> 'unread') AS one WHERE name LIKE %(name)s || '.%%'"""
+
 OVER = """
 DELETE FROM heartbeat WHERE name = %(name)s OR name LIKE %(name)s || '.%%'"""
 
@@ -182,7 +189,7 @@ class AuditStore:
             if row is None:
                 return None
             data = row["data"]
-            read = {ref for part in session.rows(READINGS, name=values["name"]) for ref in _refs(part["data"])}
+            read = frozenset(ServerRef(one["ref"]) for one in session.rows(TRIED, name=values["name"]))
         listed = data.get("listed")
         return Round(
             connection_id=connection_id,
@@ -190,7 +197,7 @@ class AuditStore:
             began_at=datetime.fromisoformat(data["began_at"]),
             listing=None if listed is None else Listing(tuple(rows.listed(one) for one in listed)),
             users=None if data.get("users") is None else tuple(_user(one) for one in data["users"]),
-            read=frozenset(read),
+            read=read,
         )
 
     def listed(self, turn: Round) -> None:
@@ -248,10 +255,6 @@ def _booked(row: Row) -> Booked:
         customer=UserRef(row["panel_user_ref"]) if row["panel_user_ref"] else None,
         addresses=tuple(row["ips"]),
     )
-
-
-def _refs(data: Mapping[str, Any]) -> list[ServerRef]:
-    return [ServerRef(ref) for ref in (*(one["ref"] for one in data["read"]), *data["unread"])]
 
 
 def _values(reading: ServerReading) -> dict[str, Any]:

@@ -26,7 +26,7 @@ SELECT i.system_identifier, i.timeline, i.database_oid, i.halted,
 
 #: cluster and table share a column, as `7000/16401`
 LEARN = """
-UPDATE installation SET timeline = %(timeline)s, system_identifier = %(system)s"""
+UPDATE installation SET timeline = %(timeline)s, system_identifier = %(system)s, database_oid = %(oid)s"""
 
 #: one commit: why, and an event on each connection that is used; a halted one stays halted for its first reason
 HALT = """
@@ -109,8 +109,8 @@ def compare(runs: _Runs) -> str:
     stored, present, halted = _identities(found[0])
     if why := difference(stored, present):
         return halted or halt(runs, why)
-    if not (stored.timeline and stored.table_oid):
-        runs.rows(LEARN, timeline=present.timeline, system=_cluster_and_table(present))
+    if stored != present:
+        runs.rows(LEARN, timeline=present.timeline, system=_cluster_and_table(present), oid=present.database_oid)
     return halted
 
 

@@ -25,7 +25,6 @@ from provisioner.store.reads import ReadsStore
 from provisioner.usecases import audit, installation
 from provisioner.usecases.audit import MORE, Report
 from provisioner.views import audit as view
-from tests.conftest import own
 from tests.site import SHORT, Site
 
 FLEET = 1000
@@ -145,7 +144,6 @@ def fleet(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Fleet]
     quarantine; customers and broken servers that are somebody else's business.
     """
     postgres.create_database("audit", template=template_database)
-    own(postgres.url("audit"))
     site = Site(postgres.url("audit"), pool_size=2)
     site.connect()
     site.package()

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,14 @@ from provisioner.demo.programs import choose_programs
 from provisioner.errors import IllegalMove, Overloaded
 from provisioner.ports import Refusal
 from provisioner.store import migrate
+from provisioner.store.audit import AuditStore
 from provisioner.store.database import Database
 from provisioner.store.installation import InstallationStore, greet
 from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
-from provisioner.usecases import servers
+from provisioner.usecases import audit, servers
 from provisioner.views import health
 from provisioner.views import job as job_view
-from tests.conftest import own
 from tests.site import SHORT, Site
 
 TELL = """
@@ -245,9 +246,42 @@ def test_a_copy_made_by_the_database_halts_itself_and_the_original_goes_on(
     try:
         assert "another database" in connect(postgres.url("copied"))
         assert connect(database_url) == ""
-        own(postgres.url("copied"))
     finally:
         postgres.drop_database("copied")
+
+
+def test_of_two_clones_that_no_identity_tells_apart_each_halts_when_it_reads_the_others_line(
+    postgres: EmbeddedPostgres, site: Site
+) -> None:
+    for n in ("101", "102", "103"):
+        site.world.add_server(n)
+    site.database.close()
+    postgres.create_database("clone", template=site.database.url.partition("@/")[2].partition("?")[0])
+    clone = Site(postgres.url("clone"), pool_size=4)
+    clone.vault, clone.world, clone.drivers = site.vault, site.world, site.drivers
+    clone.tools = replace(clone.tools, drivers=site.drivers, prober=site.prober, vault=site.vault)
+    try:
+        for one, ref in ((site, "ord-1"), (clone, "ord-2")):  # both act: neither has read a word of the other
+            job = one.order(ref).job_id
+            one.run(one.ended(job))
+            assert one.job(job)["state"] == "succeeded"
+        said = []
+        for one in (site, clone):
+            audit.look(
+                None,
+                quick=False,
+                audits=AuditStore(one.database, SHORT),
+                drivers=site.drivers,
+                installation=InstallationStore(one.database),
+                tell=lambda *_: None,
+            )
+            said.append(str(one.database.value("SELECT halted FROM installation")))
+
+        assert all("carries our claim 1, and in our books that is server" in why for why in said)
+        assert said[0] != said[1]
+    finally:
+        clone.database.close()
+        postgres.drop_database("clone")
 
 
 @pytest.mark.long

@@ -41,8 +41,8 @@ def test_each_part_of_an_identity_tells_one_database_from_another(present: Ident
     assert bool(found) is bool(word)
 
 
-def test_a_timeline_that_is_not_known_yet_differs_from_none() -> None:
-    assert difference(replace(OURS, timeline=0, table_oid=0), OURS) == ""
+def test_what_is_not_known_yet_differs_from_nothing() -> None:
+    assert difference(replace(OURS, timeline=0, database_oid=0, table_oid=0), OURS) == ""
 
 
 @pytest.mark.parametrize(
