@@ -18,7 +18,6 @@ from provisioner.domain.catalogue import Role
 from provisioner.domain.server import User
 from provisioner.errors import Denied, RemoteError, Unreachable, Unusable
 from provisioner.usecases import tokens
-from tests.conftest import own
 from tests.served import PASSWORD, Served, serve
 
 PLANTED = "planted-panel-password"
@@ -34,7 +33,6 @@ def api(database_url: str) -> Iterator[Served]:
 def shared(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Served]:
     """Give one API for all tests that must leave nothing behind."""
     postgres.create_database("bad_input", template=template_database)
-    own(postgres.url("bad_input"))
     with serve(postgres.url("bad_input")) as served:
         served.sell("101")
         yield served

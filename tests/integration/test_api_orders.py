@@ -10,7 +10,6 @@ import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.drivers.fake import InstallEnd
-from tests.conftest import own
 from tests.served import Served, serve
 
 
@@ -233,7 +232,6 @@ def test_billing_sees_its_own_panel_and_nothing_else(api: Served) -> None:
 @pytest.fixture(scope="module")
 def shared(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Served]:
     postgres.create_database("roles", template=template_database)
-    own(postgres.url("roles"))
     with serve(postgres.url("roles")) as served:
         yield served
     postgres.drop_database("roles")

@@ -21,7 +21,6 @@ import pytest
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.domain.server import ServerRef
 from provisioner.drivers.fake import ACTS, InstallEnd, Pace
-from tests.conftest import own
 from tests.kills import FORWARD, QUARANTINE, QUICK, RELEASE, Point, killed_site, points_of
 
 #: between the end of a lease and the next claim: a tick, a message, and a busy machine
@@ -76,7 +75,6 @@ def undisturbed(
     def run(end: InstallEnd) -> tuple[Mapping[str, Any], Counter[tuple[str, str]]]:
         name = f"undisturbed_{end}"
         postgres.create_database(name, template=template_database)
-        own(postgres.url(name))
         with killed_site(postgres.url(name), state_dir, end) as site:
             placed = site.order("ord-1")
             site.run(site.ended(placed.job_id))
