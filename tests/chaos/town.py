@@ -1,0 +1,206 @@
+"""The whole system as children on loopback: database, broker, API, two of each worker, beat, and the data centres."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from provisioner import bootstrap, config
+from provisioner.cli import key, processes
+from provisioner.demo.children import Children, free_port
+from provisioner.demo.client import Api, ApiError, Json
+from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.demo.supervisor import DURATIONS, PASSWORD, POLICIES, ROOT, STEP_SCALE
+from provisioner.domain.catalogue import Role
+from provisioner.simulators.client import Control
+from provisioner.store.database import Database
+from provisioner.usecases import tokens
+
+TYPE = "HP-E3-16G"
+OS = "ISPsystem__Debian-12-x86_64"
+PANEL = "chaos"
+RIVAL = "rival"
+START_SECONDS = 60.0
+
+#: call < soft < hard < lease; short, so that what takes hours takes seconds
+SPANS = {
+    "call": 1.5, "soft": 2.0, "hard": 2.5, "lease": 3.0, "reconcile": 0.2, "observe_short": 0.5, "observe_long": 0.5,
+    "observe_stock": 1.0, "view_age": 2.0, "wake_grace": 1.0, "wake_most": 5.0, "pass_over": 2.0, "canary": 2.0,
+    "canary_most": 10.0, "probe": 0.5, "burn_window": 30.0, "blast_closes": 100_000, "blast_suspends": 1000.0,
+}  # fmt: skip
+WORKERS = ("steps-1", "steps-2", "control-1", "control-2")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One simulated data centre and our connection to it."""
+
+    name: str
+    control: Control
+    admin: str
+    ssh_port: int
+    url: str
+
+
+@dataclass
+class Town:
+    """All of it; `tend` brings back who ended."""
+
+    folder: Path
+    children: Children = field(default_factory=Children)
+    places: list[Place] = field(default_factory=list)
+    api: Api = field(default_factory=lambda: Api("http://127.0.0.1:1"))
+    restarts: int = 0
+
+    def start(self, *, places: int, servers: int, seed: int) -> None:
+        """Have everything up, connected, and one package that is sold from every place."""
+        self.postgres = EmbeddedPostgres(self.folder, fsync=False)
+        self.postgres.start()
+        self.postgres.create_database("chaos")
+        self.begin("broker", [sys.executable, "-m", "provisioner.demo.broker"])
+        for n in range(1, places + 1):
+            options = ["--servers", str(servers), "--seed", str(seed * 100 + n), "--admin-password", PASSWORD]
+            self.begin(f"dc{n}", [sys.executable, "-m", "provisioner.simulators", *options, "--type", TYPE])
+        key.write(self.folder / "secret.key")
+        self.broker_url = self.first_line("broker", "redis://")
+        settings = config.load(**self._settings())
+        bootstrap.upgrade(settings)
+        ports = bootstrap.build(settings)
+        self.database: Database = ports.database
+        made = tokens.create("chaos", Role.ADMIN, panel=PANEL, catalogue=ports.catalogue)
+        port = free_port()
+        self.begin("api", processes.api_argv("127.0.0.1", port), ours=True)
+        for name in WORKERS:
+            queues = "steps" if name.startswith("steps") else "control,observe"
+            self.begin(name, processes.worker_argv(queues, 2, name), ours=True)
+        self.beat()
+        self.api = Api(f"http://127.0.0.1:{port}", made.token)
+        for n in range(1, places + 1):
+            said = json.loads(self.first_line(f"dc{n}", "{"))
+            place = Place(f"dc{n}", Control(said["control_url"]), said["admin_user"], said["ssh_port"], said["url"])
+            place.control.set(**DURATIONS, install_flag_observations=3, free_autoshutdown=False, diag_on_release=False)
+            place.control.add_user(RIVAL, "rival-password")
+            self.places.append(place)
+        self.wait("the API", lambda: self.call("GET", "/healthz") is not None, START_SECONDS)
+        for place in self.places:
+            self.api.put(f"/v1/connections/{place.name}", _connection(place))
+            self.api.put(f"/v1/packages/{place.name}", _package([place]))
+        self.api.put("/v1/packages/any", _package(self.places))
+
+    def beat(self) -> None:
+        """Start beat."""
+        self.begin("beat", processes.beat_argv(str(self.folder / "beat.db")), ours=True)
+
+    def begin(self, name: str, argv: list[str], *, ours: bool = False) -> None:
+        """Start a child; one of *ours* comes again when it ends, as units make it."""
+        env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        if ours:
+            given = self._settings()
+            env |= {
+                "PROVISIONER_DATABASE_URL": str(given["database_url"]),
+                "PROVISIONER_BROKER_URL": self.broker_url,
+                "PROVISIONER_SECRET_KEY_FILE": str(self.folder / "secret.key"),
+                "PROVISIONER_SPANS": json.dumps(SPANS),
+                "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
+                "PROVISIONER_POLICIES": json.dumps(POLICIES),
+            }
+        log = self.folder / "logs" / f"{name}.log"
+        self.children.start(name, argv, env=env, log=log, cwd=ROOT, restart=ours)
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "database_url": self.postgres.url("chaos"),
+            "broker_url": self.broker_url,
+            "secret_key_file": self.folder / "secret.key",
+            "spans": SPANS,
+            "step_scale": STEP_SCALE,
+            "policies": POLICIES,
+        }
+
+    def call(self, method: str, path: str, body: Json = None, headers: dict[str, str] | None = None) -> Json | None:
+        """Call the API; None while it, or the database behind it, is away."""
+        try:
+            return self.api.ask(method, path, body, headers)
+        except ApiError as error:
+            if error.status in (0, 502, 503):
+                return None
+            raise
+
+    def tend(self) -> None:
+        """Bring back who ended."""
+        self.restarts += len(self.children.tend())
+
+    def wait(self, what: str, held: Callable[[], bool], seconds: float) -> None:
+        """Wait until *held*. Raises `TimeoutError`."""
+        ends = time.monotonic() + seconds
+        while not held():
+            if time.monotonic() > ends:
+                raise TimeoutError(f"{what} did not come up within {seconds:.0f} s; logs are in {self.folder}/logs")
+            self.tend()
+            time.sleep(0.05)
+
+    def first_line(self, name: str, start: str) -> str:
+        """Wait for the line in which a child says where it is."""
+        found: list[str] = []
+
+        def said() -> bool:
+            text = self.children.log(name).read_text(errors="replace")
+            found[:] = [line for line in text.splitlines() if line.startswith(start)]
+            return bool(found)
+
+        self.wait(name, said, START_SECONDS)
+        return found[0].strip()
+
+    # --- what is done to it ---------------------------------------------------------------------------------------
+
+    def kill(self, name: str) -> int | None:
+        """Kill a worker with all its pool, as the machine's out-of-memory killer would."""
+        pid = self.children.pid(name)
+        if pid is not None:
+            self.children.signal(name, signal.SIGKILL)
+        return pid
+
+    def empty_broker(self) -> None:
+        """Lose every message."""
+        client = redis.Redis.from_url(self.broker_url)
+        client.flushall()
+        client.close()
+
+    def restart_database(self) -> None:
+        """End PostgreSQL at once, and start it again."""
+        pid = self.postgres.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGQUIT)
+        self.wait("PostgreSQL's end", lambda: self.postgres.pid is None, 20)
+        self.postgres.start()
+        self.database.close()
+
+    def stop(self) -> None:
+        """End everything."""
+        if hasattr(self, "database"):
+            self.database.close()
+        self.children.stop(grace=5)
+        if hasattr(self, "postgres"):
+            self.postgres.stop()
+
+
+def _connection(place: Place) -> Json:
+    return {
+        "kind": "dcimanager5", "url": place.url, "username": place.admin, "password": PASSWORD, "tls": {},
+        "max_in_flight": 6, "location": place.name,
+    }  # fmt: skip
+
+
+def _package(places: list[Place]) -> Json:
+    return {
+        "server_type": TYPE, "os_allowed": [OS], "ipv4": 2, "probe": f"ssh:{places[0].ssh_port}", "attempts_max": 20,
+        "connections": {place.name: n for n, place in enumerate(places)},
+    }  # fmt: skip
