@@ -5,6 +5,7 @@ A subclass provides the fixture `dcim`: the driver under test and a view of the 
 sleeps: time in the DCIM passes when `Dcim.pass_time` says so.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,6 +47,9 @@ DOMAIN = "s42.example.org"
 S1, S2 = ServerRef("127"), ServerRef("128")
 LOGIN = "ivanov-31337"
 PASSWORD = "Wq7-correct-horse"
+NEW_PASSWORD = "Xr8-battery-staple"
+#: What no message may hold, beside the driver's own credentials.
+SECRETS = (PASSWORD, NEW_PASSWORD, LOGIN)
 #: What people write into notes: another alphabet, quotes and mark-up, lines, a token.
 FOREIGN_NOTES = "Ключ у вахтёра; <b>&amp;</b> \"quoted\" 'too' = 100 % + 1 €\nline two\n\n  claim: t-0815"  # noqa: RUF001  # Cyrillic on purpose
 PATIENCE = 60  #: how often time passes until an effect counts as missing
@@ -77,9 +81,16 @@ class Truth:
     disabled: bool
     installing: bool
     installs: int
+    reboots: int  #: that were taken
     template: str  #: what is on the disks
     logins: tuple[str, ...]  #: of all users that there are
+    passwords: tuple[tuple[str, str], ...]  #: login, `fingerprint`; of users that got one through the driver
     kept: tuple[str, ...]  #: what no verb of a driver changes: name, MAC, type, marks
+
+
+def fingerprint(password: str) -> str:
+    """Give what stands for *password* where it shall not be shown."""
+    return f"sha256:{hashlib.sha256(password.encode()).hexdigest()[:16]}"
 
 
 class Dcim(ABC):
@@ -219,6 +230,16 @@ def a_template(dcim: Dcim, server: ServerRef) -> str:
     return dcim.driver.os_templates(server)[0]
 
 
+def a_user(dcim: Dcim, _server: ServerRef) -> str:
+    return dcim.driver.create_user(LOGIN, PASSWORD)
+
+
+def powered(dcim: Dcim, server: ServerRef) -> str:
+    dcim.driver.set_power(server, Power.ON)
+    assert dcim.eventually(lambda: dcim.row(server).power is Power.ON)
+    return ""
+
+
 def an_install_under_way(dcim: Dcim, server: ServerRef) -> str:
     dcim.driver.install(server, a_template(dcim, server), PASSWORD)
     assert dcim.eventually(lambda: dcim.row(server).installing)
@@ -230,6 +251,18 @@ CREATE_USER = Act(
     nothing,
     lambda driver, _server, _: driver.create_user(LOGIN, PASSWORD),
     lambda before, after, _: LOGIN not in before.logins and LOGIN in after.logins,
+)
+SET_PASSWORD = Act(
+    "set_password",
+    a_user,
+    lambda driver, _server, user: driver.set_password(UserRef(user), NEW_PASSWORD),
+    lambda before, after, _: dict(after.passwords) == dict(before.passwords) | {LOGIN: fingerprint(NEW_PASSWORD)},
+)
+REBOOT = Act(
+    "reboot",
+    powered,
+    lambda driver, server, _: driver.reboot(server),
+    lambda before, after, _: after == replace(before, reboots=before.reboots + 1),
 )
 INSTALL = Act(
     "install",
@@ -295,10 +328,11 @@ ON_SERVER = (
         lambda driver, server, row: driver.delete_address(server, RowRef(row)),
         lambda before, after, _: len(after.addresses) == len(before.addresses) - 1,
     ),
+    REBOOT,
     INSTALL,
     CANCEL,
 )
-ACTS = (CREATE_USER, *ON_SERVER)
+ACTS = (CREATE_USER, SET_PASSWORD, *ON_SERVER)
 
 LOOKS: dict[str, Callable[[Driver], object]] = {
     "whoami": lambda driver: driver.whoami(),
@@ -309,6 +343,7 @@ LOOKS: dict[str, Callable[[Driver], object]] = {
     "server_types": lambda driver: driver.server_types(),
     "os_templates": lambda driver: driver.os_templates(),
     "os_templates_of_a_server": lambda driver: driver.os_templates(S1),
+    "logs_in": lambda driver: driver.logs_in(LOGIN, PASSWORD),
 }
 
 #: Characters that no XML can hold: a panel that stored them could not be read any more.
@@ -317,6 +352,8 @@ POISON = ("\0", "\x1b", "\ud800", "\ufffe")
 any_act = pytest.mark.parametrize("act", ACTS, ids=str)
 any_act_on_a_server = pytest.mark.parametrize("act", ON_SERVER, ids=str)
 any_look = pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+OWN_LOOKS = {name: look for name, look in LOOKS.items() if name != "logs_in"}
+any_look_of_our_own = pytest.mark.parametrize("look", OWN_LOOKS.values(), ids=OWN_LOOKS)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -453,7 +490,7 @@ class DriverSuite:
     @any_look
     @pytest.mark.parametrize(
         ("trouble", "error"),
-        [(Trouble.UNREACHABLE, Unreachable), (Trouble.DENIED, Denied), (Trouble.GARBAGE, Unusable)],
+        [(Trouble.UNREACHABLE, Unreachable), (Trouble.GARBAGE, Unusable)],
         ids=str,
     )
     def test_a_look_that_fails_concludes_nothing(
@@ -464,7 +501,18 @@ class DriverSuite:
         with pytest.raises(error) as caught:
             look(dcim.driver)
 
-        assert not isinstance(caught.value, Unsure)
+        assert not isinstance(caught.value, Unsure | Denied)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
+        dcim.mend()
+        look(dcim.driver)
+
+    @any_look_of_our_own
+    def test_a_look_that_we_are_denied_concludes_nothing(self, dcim: Dcim, look: Callable[[Driver], object]) -> None:
+        dcim.plan(Trouble.DENIED, act=False)
+
+        with pytest.raises(Denied) as caught:
+            look(dcim.driver)
+
         assert_tells_no_secret(caught.value, *dcim.secrets)
         dcim.mend()
         look(dcim.driver)
@@ -476,7 +524,7 @@ class DriverSuite:
         with pytest.raises((Unusable, Unreachable)) as caught:
             look(dcim.driver)
 
-        assert_tells_no_secret(caught.value, *dcim.secrets)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
 
     @pytest.mark.parametrize("look", ["list_servers", "users"])
     @pytest.mark.parametrize("trouble", [Trouble.CUT, Trouble.BARE], ids=str)
@@ -605,7 +653,7 @@ class DriverSuite:
             act.do(dcim.driver, S1, about)
 
         assert dcim.truth(S1) == before
-        assert_tells_no_secret(caught.value, PASSWORD, LOGIN, *dcim.secrets)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
 
     @any_act
     @pytest.mark.parametrize("trouble", [Trouble.LOST_BEFORE, Trouble.GARBAGE], ids=str)
@@ -620,7 +668,7 @@ class DriverSuite:
             act.do(dcim.driver, S1, about)
 
         assert dcim.truth(S1) == before
-        assert_tells_no_secret(caught.value, PASSWORD, LOGIN, *dcim.secrets)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
 
     @any_act
     def test_without_an_answer_an_act_is_unsure_and_may_have_its_effect(self, dcim: Dcim, act: Act) -> None:
@@ -632,7 +680,7 @@ class DriverSuite:
             act.do(dcim.driver, S1, about)
 
         assert dcim.eventually(lambda: act.done(before, dcim.truth(S1), about))
-        assert_tells_no_secret(caught.value, PASSWORD, LOGIN, *dcim.secrets)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
 
     @any_act
     def test_an_act_is_not_sent_when_its_own_look_fails(self, dcim: Dcim, act: Act) -> None:
@@ -680,7 +728,7 @@ class DriverSuite:
 
         assert dcim.calls() == calls
 
-    @pytest.mark.parametrize("act", REPEATABLE, ids=str)
+    @pytest.mark.parametrize("act", [SET_PASSWORD, *REPEATABLE], ids=str)
     def test_what_is_repeatable_may_come_twice(self, dcim: Dcim, act: Act) -> None:
         about = act.prepare(dcim, S1)
         before = dcim.truth(S1)
@@ -703,7 +751,7 @@ class DriverSuite:
             dcim.driver.create_user(LOGIN, PASSWORD)
 
         assert dcim.logins() == logins
-        assert_tells_no_secret(caught.value, PASSWORD, LOGIN, *dcim.secrets)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
 
     @pytest.mark.parametrize(("login", "password"), [("", PASSWORD), ("x" * 80, PASSWORD), (LOGIN, "a"), (LOGIN, "")])
     def test_a_bad_login_or_password_is_refused_for_good(self, dcim: Dcim, login: str, password: str) -> None:
@@ -713,7 +761,96 @@ class DriverSuite:
             dcim.driver.create_user(login, password)
 
         assert dcim.logins() == logins
-        assert_tells_no_secret(caught.value, PASSWORD, LOGIN, *dcim.secrets)
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
+
+    # Passwords: a log-in proves them.
+
+    def test_a_new_password_lets_the_user_in_and_the_old_one_does_not(self, dcim: Dcim) -> None:
+        user = dcim.driver.create_user(LOGIN, PASSWORD)
+        users = dcim.driver.users()
+        assert [dcim.driver.logs_in(LOGIN, tried) for tried in (PASSWORD, NEW_PASSWORD)] == [True, False]
+
+        dcim.driver.set_password(user, NEW_PASSWORD)
+
+        assert [dcim.driver.logs_in(LOGIN, tried) for tried in (PASSWORD, NEW_PASSWORD)] == [False, True]
+        assert dcim.driver.users() == users
+
+    def test_a_new_password_is_that_users_alone(self, dcim: Dcim) -> None:
+        user, other = (dcim.driver.create_user(login, PASSWORD) for login in (LOGIN, "petrov"))
+        assert user != other
+
+        dcim.driver.set_password(user, NEW_PASSWORD)
+
+        assert dcim.driver.logs_in("petrov", PASSWORD)
+        assert not dcim.driver.logs_in("petrov", NEW_PASSWORD)
+
+    @pytest.mark.parametrize(
+        ("login", "password"),
+        [
+            ("nobody-of-that", PASSWORD),
+            (LOGIN, NEW_PASSWORD),
+            (LOGIN, PASSWORD.lower()),
+            (LOGIN, f"{PASSWORD} "),
+            (LOGIN, ""),
+            ("", PASSWORD),
+            ("", ""),
+        ],
+    )
+    def test_a_log_in_with_anything_else_is_refused(self, dcim: Dcim, login: str, password: str) -> None:
+        dcim.driver.create_user(LOGIN, PASSWORD)
+
+        assert dcim.driver.logs_in(login, password) is False
+
+    def test_a_password_of_any_signs_can_be_tried(self, dcim: Dcim) -> None:
+        password = "a:b&c=d+e%20f <ж> \"'"
+        user = dcim.driver.create_user(LOGIN, PASSWORD)
+
+        dcim.driver.set_password(user, password)
+
+        assert dcim.driver.logs_in(LOGIN, password) is True
+        assert not dcim.driver.logs_in(LOGIN, password.replace("+", " "))
+
+    def test_after_a_log_in_we_are_who_we_were(self, dcim: Dcim) -> None:
+        """Neither is its session used nor a refusal taken for ours."""
+        dcim.driver.create_user(LOGIN, PASSWORD)
+
+        for password in (PASSWORD, NEW_PASSWORD, PASSWORD):
+            dcim.driver.logs_in(LOGIN, password)
+            assert dcim.driver.whoami().ref == dcim.admin
+            dcim.driver.edit_server(S1, owner=dcim.admin, notes=password[:3])
+            assert dcim.truth(S1).notes == password[:3]
+
+    def test_a_log_in_is_one_call_and_no_act(self, dcim: Dcim) -> None:
+        dcim.driver.create_user(LOGIN, PASSWORD)
+        calls, acts, before = dcim.calls(), dcim.acts(), dcim.truth(S1)
+
+        for password in (PASSWORD, NEW_PASSWORD):
+            dcim.driver.logs_in(LOGIN, password)
+
+        assert dcim.calls() == calls + 2
+        assert (dcim.acts(), dcim.truth(S1)) == (acts, before)
+
+    @pytest.mark.parametrize("user", ["", "999999", "5,6", "5, 6", "05", "no_owner"])
+    def test_a_password_of_an_unknown_user_is_nobodys(self, dcim: Dcim, user: str) -> None:
+        dcim.driver.create_user(LOGIN, PASSWORD)
+        before = dcim.truth(S1)
+
+        with pytest.raises(NoSuchObject) as caught:
+            dcim.driver.set_password(UserRef(user), NEW_PASSWORD)
+
+        assert dcim.truth(S1) == before
+        assert_tells_no_secret(caught.value, *SECRETS, *dcim.secrets)
+
+    @pytest.mark.parametrize("password", ["", "a"])
+    def test_a_weak_new_password_is_refused_for_good(self, dcim: Dcim, password: str) -> None:
+        user = dcim.driver.create_user(LOGIN, PASSWORD)
+        before = dcim.truth(S1)
+
+        with pytest.raises(BadValue):
+            dcim.driver.set_password(user, password)
+
+        assert dcim.truth(S1) == before
+        assert dcim.driver.logs_in(LOGIN, PASSWORD)
 
     # Owner and notes.
 
@@ -757,9 +894,21 @@ class DriverSuite:
             lambda driver, bad: driver.add_address(S1, Family.IPV4, bad),
             lambda driver, bad: driver.create_user(bad, PASSWORD),
             lambda driver, bad: driver.create_user(LOGIN, bad),
+            lambda driver, bad: driver.set_password(driver.whoami().ref, bad),
+            lambda driver, bad: driver.logs_in(bad, PASSWORD),
+            lambda driver, bad: driver.logs_in(LOGIN, bad),
             lambda driver, bad: driver.install(S1, driver.os_templates(S1)[0], bad),
         ],
-        ids=["notes", "domain", "login", "password", "root password"],
+        ids=[
+            "notes",
+            "domain",
+            "login",
+            "password",
+            "new password",
+            "login to try",
+            "password to try",
+            "root password",
+        ],
     )
     def test_what_no_panel_can_hold_is_never_sent(
         self, dcim: Dcim, act: Callable[[Driver, str], object], poison: str
@@ -884,56 +1033,24 @@ class DriverSuite:
 
         assert dcim.acts() == acts
 
-    def test_a_reboot_is_one_act_on_that_server(self, dcim: Dcim) -> None:
-        dcim.driver.set_power(S1, Power.ON)
-        assert dcim.eventually(lambda: dcim.row(S1).power is Power.ON)
-        acts = dcim.acts()
+    def test_a_reboot_ends_with_the_power_on(self, dcim: Dcim) -> None:
+        powered(dcim, S1)
 
         dcim.driver.reboot(S1)
 
-        assert len(dcim.acts()) == len(acts) + 1
         assert dcim.eventually(lambda: dcim.row(S1).power is Power.ON)
+        assert not dcim.row(S1).power_error
+        assert (dcim.truth(S1).reboots, dcim.truth(S2).reboots) == (1, 0)
 
-    # Users: the new password is seen by a log-in.
+    def test_an_install_under_way_is_not_rebooted(self, dcim: Dcim) -> None:
+        an_install_under_way(dcim, S1)
 
-    def test_a_new_password_lets_the_user_in_and_the_old_one_does_not(self, dcim: Dcim) -> None:
-        user = dcim.driver.create_user(LOGIN, PASSWORD)
-        before = dcim.driver.logs_in(LOGIN, PASSWORD)
+        with pytest.raises(Busy):
+            dcim.driver.reboot(S1)
 
-        dcim.driver.set_password(user, "Xr8-battery-staple")
-        dcim.driver.set_password(user, "Xr8-battery-staple")
-
-        assert before
-        assert dcim.driver.logs_in(LOGIN, "Xr8-battery-staple")
-        assert not dcim.driver.logs_in(LOGIN, PASSWORD)
-        assert [known.ref for known in dcim.driver.users() if known.login == LOGIN] == [user]
-
-    def test_a_refused_log_in_of_a_customer_is_no_fault_of_ours(self, dcim: Dcim) -> None:
-        assert not dcim.driver.logs_in("nobody-of-that-name", PASSWORD)
-        assert dcim.driver.list_servers().servers
-
-    def test_a_log_in_is_no_act(self, dcim: Dcim) -> None:
-        acts = dcim.acts()
-        dcim.driver.logs_in(LOGIN, PASSWORD)
-
-        assert dcim.acts() == acts
-
-    @pytest.mark.parametrize("user", ["", "999999", "5,6"])
-    def test_a_password_of_an_unknown_user_changes_nothing(self, dcim: Dcim, user: str) -> None:
-        users = dcim.driver.users()
-
-        with pytest.raises((NoSuchObject, BadValue, NotDone)):
-            dcim.driver.set_password(UserRef(user), PASSWORD)
-
-        assert dcim.driver.users() == users
-
-    def test_a_weak_password_is_refused(self, dcim: Dcim) -> None:
-        user = dcim.driver.create_user(LOGIN, PASSWORD)
-
-        with pytest.raises(BadValue):
-            dcim.driver.set_password(user, "1")
-
-        assert dcim.driver.logs_in(LOGIN, PASSWORD)
+        assert dcim.truth(S1).reboots == 0
+        assert dcim.eventually(lambda: not dcim.row(S1).installing)
+        assert not dcim.row(S1).operation_failed
 
     def test_an_install_is_seen_to_run_and_to_end(self, dcim: Dcim) -> None:
         name = a_template(dcim, S1)

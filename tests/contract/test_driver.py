@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.contract.driver_suite import (
     Trouble,
     Truth,
     assert_tells_no_secret,
+    fingerprint,
 )
 
 ERRORS: dict[Trouble, type[RemoteError]] = {
@@ -85,8 +87,14 @@ class FakeDcim(Dcim):
             disabled=known.disabled,
             installing=known.installing,
             installs=known.installs,
+            reboots=known.reboots,
             template=known.os,
             logins=tuple(user.login for user in self.world.users),
+            passwords=tuple(
+                (user.login, fingerprint(self.world.passwords[user.ref]))
+                for user in self.world.users
+                if user.ref in self.world.passwords
+            ),
             kept=(known.name, known.server_type, known.mac, known.rack, str(known.faulty), str(known.blocked)),
         )
 
@@ -168,7 +176,7 @@ class SimulatedDcim(Dcim):
             self.control.remove_server(server["id"])
 
     def truth(self, server: ServerRef) -> Truth:
-        world = self.control.world()
+        world, journal = self.control.world(), self.control.journal()
         known = next(known for known in world["servers"] if known["id"] == server)
         return Truth(
             owner=UserRef(known["owner_id"]) if known["owner_id"] else None,
@@ -184,8 +192,16 @@ class SimulatedDcim(Dcim):
             disabled=known["disabled"],
             installing=known["install"] is not None,
             installs=known["installs"],
+            reboots=len(
+                [
+                    call
+                    for call in journal
+                    if call["effect"] and (call["func"], call["server"]) == ("server.reboot", server)
+                ]
+            ),
             template=known["template"] or "",
             logins=tuple(user["name"] for user in world["users"]),
+            passwords=tuple(_passwords(journal, {user["id"]: user["name"] for user in world["users"]}).items()),
             kept=tuple(str(known[fact]) for fact in ("name", "type", "mac", "rack", "unit", "hwproblem", "blocked")),
         )
 
@@ -224,6 +240,12 @@ class SimulatedDcim(Dcim):
 
     def pass_time(self) -> None:
         self.control.advance(20)
+
+
+def _passwords(journal: list[dict[str, Any]], names: dict[str, str]) -> dict[str, str]:
+    """Give login and fingerprint of all passwords that were set; the journal shows no other trace of them."""
+    edits = [call["params"] for call in journal if call["effect"] and call["func"] == "user.edit"]
+    return {names[edit["elid"]] if "elid" in edit else edit["name"]: edit["passwd"] for edit in edits}
 
 
 @pytest.fixture
@@ -310,6 +332,53 @@ class TestDcimanager5(DriverSuite):
         dcim.driver.edit_server(S1, owner=dcim.admin, notes="ours")
 
         assert dcim.truth(S1).notes == "ours"
+
+    @pytest.mark.parametrize("session", [False, True])
+    def test_a_log_in_goes_without_our_credentials_and_its_session_is_not_ours(
+        self, dcim: Dcim, simulator: Simulator, *, session: bool
+    ) -> None:
+        if session:
+            simulator.control.add_fault("authinfo_forbidden")
+        dcim.driver.create_user(LOGIN, PASSWORD)
+
+        assert dcim.driver.logs_in(LOGIN, PASSWORD)
+        dcim.driver.list_servers()
+
+        tried, listed = simulator.control.journal()[-2:]
+        assert {"auth", "authinfo"} & set(tried["params"]) == set()
+        assert (tried["user"], listed["user"]) == (LOGIN, dcim.admin_login)
+
+    def test_a_log_in_can_be_tried_while_we_are_denied(self, dcim: Dcim, simulator: Simulator) -> None:
+        dcim.driver.create_user(LOGIN, PASSWORD)
+        simulator.control.revoke()
+
+        with pytest.raises(Denied):
+            dcim.driver.list_servers()
+
+        assert dcim.driver.logs_in(LOGIN, PASSWORD)
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            {"type": "auth", "object": "session"},
+            {"type": "access", "object": "authinfo"},
+            {"type": "extraconfirm"},
+            {"type": "missed", "object": "func"},
+            {"type": "unheard-of"},
+        ],
+        ids=lambda refusal: refusal["type"],
+    )
+    def test_a_log_in_that_is_refused_for_another_reason_is_no_answer(
+        self, dcim: Dcim, simulator: Simulator, refusal: dict[str, str]
+    ) -> None:
+        dcim.driver.create_user(LOGIN, PASSWORD)
+        simulator.control.add_fault("refuse", func="auth", mutating=False, count=1, **refusal)
+
+        with pytest.raises(Unusable) as caught:
+            dcim.driver.logs_in(LOGIN, PASSWORD)
+
+        assert_tells_no_secret(caught.value, PASSWORD, LOGIN, *dcim.secrets)
+        assert dcim.driver.logs_in(LOGIN, PASSWORD)
 
     def test_a_block_of_addresses_is_no_address(self, dcim: Dcim, simulator: Simulator) -> None:
         simulator.control.change_server("127", add_group_row="192.0.2.0/29")

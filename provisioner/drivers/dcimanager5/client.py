@@ -287,24 +287,28 @@ class Client:
 
     def admits(self, login: str, password: str) -> bool:
         """
-        Say whether the panel lets a user in; a look, and its session is not kept.
+        Say whether the panel lets a user in: one `func=auth` without our credentials; a look.
+
+        Neither is its session kept nor does its refusal count against our own logins. It may come
+        after we were refused ourselves.
 
         Raises:
-            Unreachable, Busy, Unusable: nothing can be concluded; a refusal other than of the password, too.
+            Unreachable, Busy, Unusable: nothing can be concluded; the last also for a refusal that is
+                not of name or password.
+            BadValue: the panel can have no such login or password; nothing was sent.
         """
-        wire = _Call("auth", {}, False, self.about("auth"), self.deadline())  # noqa: FBT003
-        root = self._exchange(wire, {"username": login, "password": password})
+        names = {"username": login, "password": password}
+        wire = _Call("auth", names, False, self.about("auth"), self.deadline())  # noqa: FBT003
+        root = self._exchange(wire, {})
         if error := _error_of(root):
             refusal = _meaning(error, wire)
             if isinstance(refusal, WrongPassword):
                 return False
-            if isinstance(refusal, Denied):  # of the user, not of us: the connection is not to blame
-                raise wire.about.error(
-                    Unusable, f"the panel does not say whether the user may log in: {refusal.detail}"
-                )
+            if isinstance(refusal, Denied | Fatal):
+                # It is the user who is refused, not we: the connection is not to blame.
+                raise wire.about.error(Unusable, f"answers a login with neither yes nor no: {_told(error, wire)}")
             raise refusal
-        if root.find("auth") is None:
-            raise wire.unanswered("answers a login without a session")
+        _session_of(root, wire)
         return True
 
     def _credentials(self, wire: "_Call") -> Mapping[str, str]:
@@ -347,12 +351,8 @@ class Client:
                 if isinstance(refusal, Denied):
                     self._forget_login()
                 raise refusal
-            auth = root.find("auth")
-            ticket = "" if auth is None else auth.get("id") or auth.text or ""
-            if not ticket:
-                raise login.unanswered("answers a login without a session")
-        self._ticket = ticket
-        return {"auth": ticket}
+            self._ticket = _session_of(root, login)
+        return {"auth": self._ticket}
 
     def _exchange(self, wire: "_Call", credentials: Mapping[str, str]) -> ET.Element:
         """Send once and give the root of the document that came."""
@@ -500,6 +500,15 @@ def _is_submitted(document: Document, params: Mapping[str, str]) -> bool:
     if "elid" not in params and any(document.text(name) for name in ("id", "elid", "ip")):
         return True
     return not any(document.has(name) for name in params if name not in {"elid", "plid"})
+
+
+def _session_of(root: ET.Element, login: _Call) -> str:
+    """Give the id of the session that a login opened; raises where the answer shows none."""
+    auth = root.find("auth")
+    ticket = "" if auth is None else auth.get("id") or auth.text or ""
+    if not ticket:
+        raise login.unanswered("answers a login without a session")
+    return ticket
 
 
 def _error_of(root: ET.Element) -> PanelError | None:

@@ -41,6 +41,7 @@ from provisioner.errors import BadValue, Fatal, NoSuchObject, Unsure, Unusable
 NO_OWNER: Final = "no_owner"  #: what the form calls nobody, D[W][P]
 ORDINARY_LEVELS: Final = frozenset({"16", "lvUser"})  #: in lists, when creating, D[W]
 RESENT: Final = ("mac", "name", "type")  #: `server.edit` wants them with every change, D[W]
+RESENT_OF_USER: Final = ("name", "level")  #: `user.edit` may want them with every change, inferred
 GROUP: Final = "group"  #: type of an address row that stands for a block, D[W]
 STATES: Final = frozenset({"id", "type", "func_in_progress"})  #: of a link row, no words about the port
 
@@ -287,14 +288,22 @@ class Dcimanager5:
         self._client.act("server.reboot", {"elid": server}, server=server)
 
     def set_password(self, user: UserRef, password: str) -> None:
-        """Look at the user's form, then submit the password with the fields that the panel wants back."""
+        """
+        Look at the user's form, then submit the password with the fields that the panel wants back.
+
+        An empty one is not sent: in a form it stands for "as it was", and the answer would be ok.
+        """
         about = self._client.about("user.edit")
+        if not password:
+            raise about.error(BadValue, "not sent: no password")
         with nothing_sent(about):
             form = self._client.look("user.edit", {"elid": user})
-            name, level = form.text("name"), form.text("level")
-            if not name or not level:
-                raise self._unusable("user.edit", "the form has no name or level", ServerRef(""))
-        fields = {"elid": user, "name": name, "level": level, "passwd": password, "confirm": password}
+            if not _is_of(form, user):
+                raise self._unusable("user.edit", "the form is not that user's")
+            if missing := [name for name in RESENT_OF_USER if not form.text(name)]:
+                raise self._unusable("user.edit", f"the form lacks {', '.join(missing)}")
+        fields = {name: form.text(name) for name in RESENT_OF_USER}
+        fields |= {"elid": user, "passwd": password, "confirm": password}
         self._client.submit("user.edit", fields)
 
     def logs_in(self, login: str, password: str) -> bool:
@@ -355,7 +364,7 @@ class Dcimanager5:
     ) -> Document:
         """View a server's form; it must be that server's, and have the fields that are needed."""
         form = self._client.look("server.edit", {"elid": server}, until=until, server=server)
-        if {form.text("id"), form.text("elid")} - {""} != {server}:
+        if not _is_of(form, server):
             raise self._unusable("server.edit", "the form is not that server's", server)
         if missing := [name for name in needs if not form.has(name)]:
             raise self._unusable("server.edit", f"the form lacks {', '.join(missing)}", server)
@@ -482,6 +491,11 @@ class Dcimanager5:
 
     def _unusable(self, func: str, detail: str, server: ServerRef | None = None) -> Unusable:
         return self._client.about(func, server or "").error(Unusable, detail)
+
+
+def _is_of(form: Document, ref: str) -> bool:
+    """Say whether a form is of the object that was asked for, by all ids that it shows."""
+    return {form.text("id"), form.text("elid")} - {""} == {ref}
 
 
 def _listed(row: Row) -> ListedServer:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.domain import touch
-from provisioner.domain.server import Family, LinkKind, ListedServer, Power, ServerRef
+from provisioner.domain.server import Family, LinkKind, ListedServer, Power, ServerRef, UserRef
 from provisioner.drivers.fake import (
     Call,
     FakeDatacentre,
@@ -275,6 +275,39 @@ def test_the_journal_tells_what_was_done_and_no_password(world: FakeDatacentre, 
     assert "secret-1" not in repr(world.servers)
 
 
+def test_passwords_are_kept_with_the_users_and_shown_nowhere(world: FakeDatacentre, driver: FakeDriver) -> None:
+    user = driver.create_user("ivanov", "secret-1")
+    stranger = world.add_user("petrov")
+
+    driver.set_password(user, "secret-2")
+    tries = [driver.logs_in("ivanov", tried) for tried in ("secret-1", "secret-2", "")]
+
+    assert tries == [False, True, False]
+    assert not any(driver.logs_in(known.login, "") for known in (stranger, world.administrator))
+    assert world.passwords == {user: "secret-2"}
+    shown = repr((world.journal, world.users, world.servers, vars(driver)))
+    assert not [secret for secret in ("secret-1", "secret-2") if secret in shown]
+    assert [call.args for call in world.calls("set_password")] == [{"user": user}]
+
+
+def test_a_password_is_another_one_only_when_it_was_taken(world: FakeDatacentre, driver: FakeDriver) -> None:
+    user = driver.create_user("ivanov", "secret-1")
+
+    with pytest.raises(BadValue):
+        driver.set_password(user, "short")
+    with pytest.raises(NoSuchObject):
+        driver.set_password(UserRef("0"), "secret-2")
+    world.fault("set_password", Unsure)
+    with pytest.raises(Unsure):
+        driver.set_password(user, "secret-2")
+    assert driver.logs_in("ivanov", "secret-1")
+
+    world.fault("set_password", Unsure, after=True)
+    with pytest.raises(Unsure):
+        driver.set_password(user, "secret-2")
+    assert driver.logs_in("ivanov", "secret-2")
+
+
 def test_no_call_leaves_while_a_transaction_is_open(world: FakeDatacentre, driver: FakeDriver) -> None:
     with touch.transaction():
         for call in (driver.list_servers, lambda: FakeProber(world).answers("10.10.0.1", "icmp")):
@@ -385,6 +418,20 @@ def test_a_cancelled_install_falls_when_the_panel_gets_to_it(world: FakeDatacent
 
     assert [row(driver).installing for _ in range(2)] == [True, False]
     assert world.servers[S1].os == ""
+
+
+def test_reboots_are_counted_but_not_while_an_install_is_under_way(world: FakeDatacentre, driver: FakeDriver) -> None:
+    world.pace = Pace(install_after=1, install_lasts=1)
+    driver.reboot(S1)
+    driver.install(S1, DEBIAN, "secret-1")
+
+    for _ in range(2):
+        with pytest.raises(Busy):
+            driver.reboot(S1)
+        row(driver)
+    driver.reboot(S1)
+
+    assert world.servers[S1].reboots == 2
 
 
 def test_power_waits_for_an_install(world: FakeDatacentre, driver: FakeDriver) -> None:

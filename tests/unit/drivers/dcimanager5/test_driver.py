@@ -1,5 +1,6 @@
 """What the lists and forms of DCImanager 5 mean, and what is sent for each verb."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -80,6 +81,11 @@ def form(*, ref: str = "127", owner: str = "no_owner", notes: str = "", inner: s
     shown = "".join(f"<{name}>{text}</{name}>" for name, text in fields.items() if name != without)
     owners = '<slist name="owner"><val key="no_owner">Without owner</val><val key="5">bill_admin</val></slist>'
     return doc("server.edit", shown + inner + owners)
+
+
+def user_form(*, shown: str = "<elid>31</elid><id>31</id><name>ivanov</name><level>lvUser</level>") -> str:
+    levels = '<slist name="level"><val key="lvUser">User</val><val key="lvAdmin">Administrator</val></slist>'
+    return doc("user.edit", shown + levels)
 
 
 def address(ref: str, ip: str, domain: str = "<domain>free.ds</domain>", kind: str = "") -> str:
@@ -537,6 +543,7 @@ ACTS: dict[str, tuple[Callable[[Dcimanager5], object], str, dict[str, str]]] = {
     "disable": (lambda it: it.disable(SERVER), "server.disable", {"elid": "127"}),
     "power on": (lambda it: it.set_power(SERVER, Power.ON), "server.poweron", {"elid": "127"}),
     "power off": (lambda it: it.set_power(SERVER, Power.OFF), "server.poweroff", {"elid": "127"}),
+    "reboot": (lambda it: it.reboot(SERVER), "server.reboot", {"elid": "127"}),
     "cancel": (lambda it: it.cancel_operation(SERVER), "server.opercancel", {"elid": "127"}),
     "link on": (
         lambda it: it.set_link(SERVER, LinkRef("1"), on=True),
@@ -594,6 +601,18 @@ ACTS: dict[str, tuple[Callable[[Dcimanager5], object], str, dict[str, str]]] = {
             "sok": "ok",
         },
     ),
+    "password": (
+        lambda it: it.set_password(UserRef("31"), "next-pass-of-ivanov"),
+        "user.edit!",
+        {
+            "elid": "31",
+            "name": "ivanov",
+            "level": "lvUser",
+            "passwd": "next-pass-of-ivanov",
+            "confirm": "next-pass-of-ivanov",
+            "sok": "ok",
+        },
+    ),
     "install": (
         lambda it: it.install(SERVER, "ISPsystem__CentOS-7-amd64", "root-secret"),
         "server.operations!",
@@ -616,6 +635,7 @@ Act = Callable[[Dcimanager5], object]
 def before_acts(panel: Panel) -> Panel:
     """Lay down what acts look at before they send."""
     panel.says("auth", doc("auth", '<auth id="1">1</auth>'))
+    panel.says("user.edit", user_form())
     panel.says("server", listing("server", FREE.replace("<poweroff/>", "<install_in_progress/>")))
     return reading_of(
         panel,
@@ -673,7 +693,7 @@ def test_what_an_act_answers_is_told_by_its_error(
     assert sent
 
 
-@pytest.mark.parametrize("name", ["link on", "delete", "owner"])
+@pytest.mark.parametrize("name", ["link on", "delete", "owner", "password"])
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -690,7 +710,7 @@ def test_a_look_before_an_act_that_fails_says_that_nothing_was_done(
     panel: Panel, name: str, answer: str | tuple[int, str] | Exception, kind: type[RemoteError]
 ) -> None:
     act, func, _ = ACTS[name]
-    look = "server.connection" if name == "link on" else "server.edit"
+    look = {"link on": "server.connection", "password": "user.edit"}.get(name, "server.edit")
     before_acts(panel).says(look, answer)
 
     with pytest.raises(RemoteError) as caught:
@@ -740,6 +760,8 @@ def test_nothing_is_asked_of_what_is_not_one_id(panel: Panel, ref: str) -> None:
         lambda: driver.disable(server),
         lambda: driver.set_link(server, LinkRef("1"), on=True),
         lambda: driver.set_power(server, Power.OFF),
+        lambda: driver.reboot(server),
+        lambda: driver.set_password(UserRef(ref), "pass-of-ivanov"),
         lambda: driver.install(server, "Debian-12", "root-secret"),
     ]
 
@@ -770,6 +792,148 @@ def test_a_form_shown_again_is_no_success(panel: Panel, func: str) -> None:
 
     with pytest.raises(Unsure):
         act(panel.driver())
+
+
+def test_a_users_form_shown_again_is_no_success(panel: Panel) -> None:
+    panel.says("user.edit", user_form()).says("user.edit!", user_form())
+
+    with pytest.raises(Unsure):
+        panel.driver().set_password(UserRef("31"), "pass-of-ivanov")
+
+
+@pytest.mark.parametrize("level", ["lvUser", "16"])
+def test_name_and_level_go_back_as_the_users_form_shows_them(panel: Panel, level: str) -> None:
+    shown = f"<elid>31</elid><name>Иванов &amp; Co</name><level>{level}</level>"
+    panel.says("user.edit", user_form(shown=shown)).says("user.edit!", ok("user.edit", "<id>31</id>"))
+
+    panel.driver().set_password(UserRef("31"), "pass-of-ivanov")
+
+    assert (panel.fields()["name"], panel.fields()["level"]) == ("Иванов & Co", level)
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        ("<elid>31</elid><level>lvUser</level>", "lacks name"),
+        ("<elid>31</elid><name>ivanov</name>", "lacks level"),
+        ("<elid>31</elid><name>ivanov</name><level/>", "lacks level"),
+        ("<elid>32</elid><name>petrov</name><level>lvUser</level>", "not that user's"),
+        ("<elid>31</elid><id>32</id><name>petrov</name><level>lvUser</level>", "not that user's"),
+        ("<elid>031</elid><name>petrov</name><level>lvUser</level>", "not that user's"),
+        ("<name>ivanov</name><level>lvUser</level>", "not that user's"),
+    ],
+)
+def test_no_password_is_sent_on_the_word_of_a_form_that_can_not_be_believed(
+    panel: Panel, shown: str, words: str
+) -> None:
+    panel.says("user.edit", user_form(shown=shown)).says("user.edit!", ok("user.edit"))
+
+    with pytest.raises(NotDone, match=words):
+        panel.driver().set_password(UserRef("31"), "pass-of-ivanov")
+    assert panel.funcs == ["user.edit"]
+
+
+def test_an_empty_password_would_leave_the_old_one_and_is_not_sent(panel: Panel) -> None:
+    panel.says("user.edit", user_form()).says("user.edit!", ok("user.edit"))
+
+    with pytest.raises(BadValue):
+        panel.driver().set_password(UserRef("31"), "")
+    assert panel.calls == []
+
+
+def test_a_password_that_the_panel_refuses_is_a_bad_value(panel: Panel) -> None:
+    panel.says("user.edit", user_form()).says("user.edit!", error("value", "passwd"))
+
+    with pytest.raises(BadValue) as caught:
+        panel.driver().set_password(UserRef("31"), "pass-of-ivanov")
+    assert "ivanov" not in f"{caught.value!s} {caught.value!r}"
+
+
+CUSTOMER = ("ivanov", "pass:of & ivanov")
+OPENED = doc("auth", '<auth id="c0ffee" level="16">c0ffee</auth>')
+
+
+def test_a_log_in_sends_the_users_credentials_once_and_none_of_ours(panel: Panel) -> None:
+    panel.says("auth", OPENED)
+
+    assert panel.driver().logs_in(*CUSTOMER) is True
+
+    fixed = {"func": "auth", "out": "xml", "lang": "en"}
+    assert panel.calls == [{**fixed, "username": "ivanov", "password": "pass:of & ivanov"}]
+
+
+def test_a_log_in_with_refused_credentials_says_no_and_is_not_repeated(panel: Panel) -> None:
+    panel.says("auth", error("auth", "badpassword"))
+
+    assert panel.driver().logs_in(*CUSTOMER) is False
+    assert panel.funcs == ["auth"]
+
+
+@pytest.mark.parametrize("answer", [OPENED, error("auth", "badpassword"), error("access")])
+def test_a_customers_log_in_leaves_our_own_credentials_alone(panel: Panel, answer: str) -> None:
+    panel.says("auth", answer, doc("auth", '<auth id="0a1b">0a1b</auth>'), answer)
+    panel.says("server", error("access"), listing("server", FREE))
+    driver = panel.driver()
+
+    for _ in range(2):
+        with contextlib.suppress(Unusable):
+            driver.logs_in(*CUSTOMER)
+        driver.list_servers()
+
+    assert panel.funcs == ["auth", "server", "auth", "server", "auth", "server"]
+    own = [(call.get("authinfo"), call.get("auth")) for call in panel.calls if call["func"] == "server"]
+    assert own == [(f"bill_admin:{PASSWORD}", None), (None, "0a1b"), (None, "0a1b")]
+    tried = [call for call in panel.calls if call.get("username") == "ivanov"]
+    assert len(tried) == 2
+    assert not any({"auth", "authinfo"} & set(call) for call in tried)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (error("auth", "session"), Unusable),
+        (error("auth"), Unusable),
+        (error("access", "authinfo"), Unusable),
+        (error("extraconfirm"), Unusable),
+        (error("value", "username"), Unusable),
+        (error("missed", "username"), Unusable),
+        (error("missed", "func"), Unusable),
+        (error("unheard-of", "pass-of-ivanov"), Unusable),
+        (error("xml", "xpath", report=True), Unusable),
+        (error("auth", "badpassword", report=True).replace("badpassword", "other"), Unusable),
+        (error("locked"), Busy),
+        ((429, ""), Busy),
+        ((502, "<html/>"), Unusable),
+        ("", Unusable),
+        ("<html><form/></html>", NotDcimanager),
+        (OPENED[:-8], Unusable),
+        (doc("logon", "<username/><password/>"), Unusable),
+        (doc("auth"), Unusable),
+        (doc("auth", "<ok/>"), Unusable),
+        (doc("auth", "<auth/>"), Unusable),
+        (doc("auth", '<auth level="16"/>'), Unusable),
+        (requests.ConnectionError("password=pass-of-ivanov"), Unreachable),
+    ],
+)
+def test_a_log_in_without_a_plain_answer_is_neither_yes_nor_no(
+    panel: Panel, caplog: pytest.LogCaptureFixture, answer: str | tuple[int, str] | Exception, kind: type[RemoteError]
+) -> None:
+    panel.says("auth", answer)
+
+    with caplog.at_level("DEBUG"), pytest.raises(RemoteError) as caught:
+        panel.driver().logs_in("ivanov", "pass-of-ivanov")
+
+    assert type(caught.value) is kind
+    assert panel.funcs == ["auth"]
+    context = f"{caught.value.__cause__!r} {caught.value.__context__!r}"
+    assert "ivanov" not in f"{caught.value!s} {caught.value!r} {context} {caplog.text}"
+
+
+@pytest.mark.parametrize("tried", [("ivanov\x07", "pass"), ("ivanov", "pass\ud800")])
+def test_what_no_user_can_have_is_not_tried(panel: Panel, tried: tuple[str, str]) -> None:
+    with pytest.raises(BadValue):
+        panel.driver().logs_in(*tried)
+    assert panel.calls == []
 
 
 def test_power_unknown_is_no_wish(panel: Panel) -> None:
