@@ -49,6 +49,7 @@ class Run:
     refs: dict[int, str] = field(default_factory=dict)
     late: list[Deed] = field(default_factory=list)
     kills: int = 0
+    asked: int = 0  #: jobs that a person had to decide about
     unseen: float = 0.0
     recoveries: list[float] = field(default_factory=list)
     watching: list[tuple[float, list[int], list[int]]] = field(default_factory=list)
@@ -205,6 +206,7 @@ class Run:
                 return []
             for job in left:
                 if job["attempt"] == "held" and pressed.get(job["id"], 0) < 3:
+                    self.asked += job["id"] not in pressed
                     pressed[job["id"]] = pressed.get(job["id"], 0) + 1
                     self._press(job["id"], "retry" if pressed[job["id"]] < 3 else "cancel")
             for connection in self.town.call("GET", "/v1/connections") or []:
@@ -232,7 +234,7 @@ def main() -> int:
     began = time.monotonic()
     say = _quiet if options.json else _say
     say(f"seed {options.seed}: {orders} orders, {places} places of {servers} servers; logs in {folder}/logs")
-    town = Town(folder)
+    town = Town(folder, plant=options.plant)
     try:
         town.start(places=places, servers=servers, seed=options.seed)
         run = Run(town, options.seed, deeds(options.seed, orders=orders, seconds=seconds, places=places), seconds, say)
@@ -260,6 +262,8 @@ def _report(run: Run, verdict: judge.Verdict, services: Json, took: float, optio
         "seconds": round(took, 1),
         "orders": len(services),
         "services": judge.by_state(services),
+        "panel calls, of them faulty": _faulty(run.town),
+        "held for a person": run.asked,
         "kills": run.kills,
         "restarts": run.town.restarts,
         "longest not looked at, s": round(run.unseen, 1),
@@ -280,6 +284,12 @@ def _report(run: Run, verdict: judge.Verdict, services: Json, took: float, optio
     return 0 if verdict.clean else 1
 
 
+def _faulty(town: Town) -> str:
+    calls = [call for place in town.places for call in place.control.journal()]
+    faulty = sum(call["fault"] is not None for call in calls)
+    return f"{len(calls)}, {faulty} ({100 * faulty / max(1, len(calls)):.1f} %)"
+
+
 def _say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - a program's own words
 
@@ -293,6 +303,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="200 orders in under five minutes")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same orders and faults")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
+    parser.add_argument("--plant", default="", help="plant a bug of tests/chaos/planted.py: the run must find it")
     parser.add_argument("--keep", action="store_true", help="keep database and logs")
     return parser.parse_args()
 

@@ -59,6 +59,7 @@ class Town:
     places: list[Place] = field(default_factory=list)
     api: Api = field(default_factory=lambda: Api("http://127.0.0.1:1"))
     restarts: int = 0
+    plant: str = ""  #: a bug that the workers are to have
 
     def start(self, *, places: int, servers: int, seed: int) -> None:
         """Have everything up, connected, and one package that is sold from every place."""
@@ -112,6 +113,9 @@ class Town:
                 "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
                 "PROVISIONER_POLICIES": json.dumps(POLICIES),
             }
+        if self.plant and "workers.app" in argv:
+            argv = ["tests.chaos.planted" if word == "workers.app" else word for word in argv]
+            env["CHAOS_PLANT"] = self.plant
         log = self.folder / "logs" / f"{name}.log"
         self.children.start(name, argv, env=env, log=log, cwd=ROOT, restart=ours)
 
