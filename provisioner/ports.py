@@ -632,6 +632,10 @@ class Reads(Protocol):
         """List jobs with an id below *before*, newest first."""
         ...
 
+    def failures(self, *, step: str | None, location: str | None, seconds: float) -> Sequence[Facts]:
+        """Give jobs that failed, or are held, within so many seconds, oldest first."""
+        ...
+
     def services(self, external_ref: str, *, panel: str | None) -> Sequence[Facts]:
         """Give the services of that reference, one a panel, with addresses and jobs."""
         ...

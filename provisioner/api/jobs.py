@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.concurrency import run_in_threadpool
 
-from provisioner.api.auth import Anybody, Operator, Ports
+from provisioner.api.auth import Anybody, Operator, Ports, Viewer
 from provisioner.api.errors import documented
 from provisioner.api.schemas import (
     BIG,
@@ -25,8 +26,9 @@ from provisioner.api.schemas import (
 from provisioner.bootstrap import App
 from provisioner.domain.states import JOB_ENDED, JobState, WaitsFor
 from provisioner.usecases import operate
-from provisioner.views import events, job
+from provisioner.views import events, failures, job
 from provisioner.views.events import EventPage
+from provisioner.views.failures import FailureGroup
 from provisioner.views.job import JobLine, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=documented(400, 401, 422, 503))
@@ -54,6 +56,20 @@ def listing(
         before=before,
         limit=limit,
     )
+
+
+@router.get("/failures", responses=documented(403))
+def failed(
+    ports: Ports,
+    who: Viewer,
+    step: Annotated[str | None, Query(max_length=100, description="That failed.")] = None,
+    location: Annotated[str | None, Query(max_length=200)] = None,
+    hours: Annotated[float, Query(gt=0, le=24 * 366, description="Since so many hours ago.")] = 24.0,
+) -> Sequence[FailureGroup]:
+    """Group what failed or is held by step, class and location: one dead switch fails forty orders."""
+    del who
+    found = failures.listing(reads=ports.reads, step=step, location=location, since=timedelta(hours=hours))
+    return failures.grouped(found)
 
 
 @router.get("/{job_id}", responses=documented(404))

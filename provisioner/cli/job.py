@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -12,13 +13,20 @@ from provisioner.cli.context import app as plugged
 from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
 from provisioner.domain.states import JOB_ENDED, JobState
+from provisioner.errors import Invalid, Refused
 from provisioner.usecases import operate
-from provisioner.views import events
+from provisioner.views import events, failures
 from provisioner.views import job as view
+from provisioner.views.failures import Failure
 from provisioner.views.job import AttemptView, JobView, StepView
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What on-call asks and does.")
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
+Why = Annotated[str, typer.Option(help="Kept in the timeline.")]
+Step = Annotated[str | None, typer.Option("--step", help="Of what failed: only at this step.")]
+Location = Annotated[str | None, typer.Option(help="Of what failed: only at this location.")]
+Since = Annotated[str, typer.Option(help="Of what failed: since so long ago, like 90m, 2h, 3d.")]
 JobNumber = Annotated[int, typer.Argument(help="The job's number, as `job list` shows it.")]
 
 #: How an undo ends; these two are called by themselves.
@@ -37,9 +45,18 @@ def list_(
     service: Annotated[str | None, typer.Option(help="Only jobs of the service of this reference.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
     *,
+    step: Step = None,
+    location: Location = None,
+    since: Since = "24h",
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed or is held, by cause.")] = False,
     json: Json = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first; with --failed by cause, the largest group first."""
+    if failed:
+        _list_failed(
+            failures.listing(reads=plugged().reads, step=step, location=location, since=span(since)), json=json
+        )
+        return
     found = view.listing(reads=plugged().reads, state=state, waits_for=waits_for, service=service, limit=limit)
     if json:
         print_json(found)
@@ -98,22 +115,70 @@ def watch(job: JobNumber, *, json: Json = False) -> None:
         time.sleep(WATCH_SECONDS)  # noqa: TID251 - a person's terminal, no worker
 
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
-Why = Annotated[str, typer.Option(help="Kept in the timeline.")]
-
-
-@app.command(epilog=examples("job retry 7", "job retry 7 --from install_os --wipe", "job retry 7 --dry-run"))
+@app.command(
+    epilog=examples(
+        "job retry 7", "job retry 7 --from install_os --wipe", "job retry --failed --step install_os --location fra1"
+    )
+)
 def retry(
-    job: JobNumber,
-    step: Annotated[str, typer.Option("--from", help="An earlier step; without it the one that failed.")] = "",
+    job: Annotated[int | None, typer.Argument(help="The job's number; without it --failed.")] = None,
+    from_step: Annotated[str, typer.Option("--from", help="An earlier step; without it the one that failed.")] = "",
+    step: Step = None,
+    location: Location = None,
+    since: Since = "24h",
     *,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed or is held and fits.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     wipe: Annotated[bool, typer.Option("--wipe", help="The disks may be wiped again.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Run the failed step of a held job again, or give a failed or cancelled job its next attempt."""
     ports = plugged()
-    _after(job, ports, operate.retry(job, _who(ports, dry_run=dry_run), step=step, wipe=wipe), json=json)
+    who = _who(ports, dry_run=dry_run)
+    if job is not None:
+        _after(job, ports, operate.retry(job, who, step=from_step, wipe=wipe), json=json)
+        return
+    if not failed:
+        raise Invalid("which job? give its number, or --failed for all that failed and fits", field="job")
+    found = failures.listing(reads=ports.reads, step=step, location=location, since=span(since))
+    if not json:
+        _list_failed(found, json=False)
+    if found and not (yes or dry_run) and not typer.confirm(f"retry {len(found)} jobs?"):
+        raise typer.Exit(Code.REFUSED)
+    said = [_one_of_many(one.job_id, who, from_step, wipe=wipe) for one in found]
+    if json:
+        print_json([{"job": one.job_id, "does": text} for one, text in zip(found, said, strict=True)])
+    else:
+        for one, text in zip(found, said, strict=True):
+            typer.echo(f"job {one.job_id}: {text}")
+
+
+def _one_of_many(job: int, who: operate.Operator, step: str, *, wipe: bool) -> str:
+    try:
+        return operate.retry(job, who, step=step, wipe=wipe)
+    except Refused as error:
+        return f"refused: {error}"
+
+
+def _list_failed(found: Sequence[Failure], *, json: bool) -> None:
+    groups = failures.grouped(found)
+    if json:
+        print_json(groups)
+        return
+    print_table(
+        ("jobs", "step", "class", "location", "since", "first error"),
+        ((one.count, one.step, one.reason_class, one.location, one.since, one.first_error) for one in groups),
+        empty="nothing failed",
+    )
+
+
+def span(text: str) -> timedelta:
+    """Read a span as people type it. Raises `Invalid`."""
+    unit = {"m": "minutes", "h": "hours", "d": "days"}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or not int(text[:-1]):
+        raise Invalid(f"--since {text!r}: write a number and m, h or d, like 90m, 2h, 3d", field="since")
+    return timedelta(**{unit: int(text[:-1])})
 
 
 @app.command(epilog=examples("job cancel 7 --reason 'ordered twice'"))

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from provisioner.cli.job import span
 from provisioner.domain.server import FREE_MARKER, ServerRef
 from provisioner.drivers.fake import InstallEnd
-from provisioner.errors import IllegalMove, NotFound
+from provisioner.errors import IllegalMove, Invalid, NotFound
+from provisioner.store.reads import ReadsStore
 from provisioner.usecases import operate
+from provisioner.views import failures
 from tests.site import Site
 
 
@@ -228,3 +231,39 @@ def test_a_queued_job_is_held_and_let_go(site: Site) -> None:
 
     assert waits == "hold"
     assert site.job(job)["state"] == "succeeded", site.trail()
+
+
+# --- mass failure -------------------------------------------------------------------------------------------------
+
+
+def test_what_failed_for_one_cause_is_one_group_and_is_retried_together(site: Site) -> None:
+    site.package(on_failure="hold")
+    for n in range(2):
+        site.world.add_server(f"10{n}").install_ends = [InstallEnd.FAILED]
+    jobs = [site.order(f"ord-{n}").job_id for n in range(2)]
+    site.run(lambda: site.database.value("SELECT count(*) FROM attempt WHERE state = 'held'") == len(jobs))
+    reads = ReadsStore(site.database)
+    (group,) = failures.grouped(failures.listing(reads=reads))
+    elsewhere = failures.listing(reads=reads, location="fra1")
+    other = failures.listing(reads=reads, step="ping")
+    for job in group.jobs:
+        operate.retry(job, who(site))
+    site.run(site.ended(*jobs))
+
+    assert (group.count, group.step, group.reason_class, group.location) == (2, "install_os", "server", "dc1")
+    assert group.first_error == "the DCIM says that the install failed"
+    assert sorted(group.jobs) == sorted(jobs)
+    assert (list(elsewhere), list(other)) == ([], [])
+    assert {site.job(job)["state"] for job in jobs} == {"succeeded"}
+    assert failures.listing(reads=reads) == []
+
+
+@pytest.mark.parametrize(("text", "hours"), [("90m", 1.5), ("2h", 2), ("3d", 72)])
+def test_a_span_is_read_as_people_type_it(text: str, hours: float) -> None:
+    assert span(text).total_seconds() == hours * 3600
+
+
+@pytest.mark.parametrize("text", ["", "h", "2", "2w", "-2h", "0h"])
+def test_a_span_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="90m, 2h, 3d"):
+        span(text)

@@ -31,6 +31,10 @@ class ReadsStore:
             self._db, panel=panel, state=state, waits_for=waits_for, service=service, before=before, limit=limit
         )
 
+    def failures(self, *, step: str | None, location: str | None, seconds: float) -> list[Facts]:
+        """Give what failed or is held, oldest first."""
+        return jobs.failures(self._db, step=step, location=location, seconds=seconds)
+
     def services(self, external_ref: str, *, panel: str | None) -> list[Facts]:
         """Give the services of that reference, one a panel, with addresses and jobs."""
         return services.services(self._db, external_ref, panel)

@@ -54,6 +54,27 @@ SELECT j.id, j.kind, j.state, j.waits_for, j.waits_since, j.reason, j.created_at
    AND (%(service)s::text IS NULL OR s.external_ref = %(service)s)
  ORDER BY j.id DESC LIMIT %(limit)s"""
 
+#: the newest of their services that failed, and what is held; a failed forward step counts before a failed undo
+FAILURES = """
+SELECT j.id, j.kind, CASE WHEN j.state = 'failed' THEN 'failed' ELSE 'held' END AS state, s.external_ref,
+       cl.server_ref AS server, c.name AS connection, coalesce(nullif(c.location, ''), c.name) AS location,
+       f.name AS step, coalesce(f.reason_class, a.reason_class) AS reason_class,
+       coalesce(f.outcome, nullif(a.reason, ''), j.reason) AS error, coalesce(a.held_since, j.ended_at) AS since
+  FROM job j
+  LEFT JOIN service s ON s.id = j.service_id
+  LEFT JOIN LATERAL (SELECT * FROM attempt WHERE attempt.job_id = j.id ORDER BY attempt.n DESC LIMIT 1) a ON true
+  LEFT JOIN claim cl ON cl.id = a.claim_id
+  LEFT JOIN connection c ON c.id = a.connection_id
+  LEFT JOIN LATERAL (SELECT * FROM step WHERE step.attempt_id = a.id AND step.state = 'failed'
+                      ORDER BY step.direction = 'back', step.pos LIMIT 1) f ON true
+ WHERE ((j.state = 'failed' AND j.ended_at > clock_timestamp() - %(seconds)s * interval '1 s'
+         AND NOT EXISTS (SELECT FROM job n WHERE n.service_id = j.service_id AND n.id > j.id))
+        OR (j.state IN ('running', 'compensating') AND a.state = 'held'
+            AND a.held_since > clock_timestamp() - %(seconds)s * interval '1 s'))
+   AND (%(step)s::text IS NULL OR f.name = %(step)s)
+   AND (%(location)s::text IS NULL OR coalesce(nullif(c.location, ''), c.name) = %(location)s)
+ ORDER BY since, j.id LIMIT 5000"""
+
 EVENTS = """
 SELECT seq, at, kind, text, data, job_id, attempt_n AS attempt FROM event
  WHERE (%(job)s::bigint IS NULL OR job_id = %(job)s) AND (%(service)s::bigint IS NULL OR service_id = %(service)s)
@@ -69,6 +90,11 @@ def job(database: Database, job_id: int, panel: str | None) -> Facts | None:
 def jobs(database: Database, **filters: object) -> list[Facts]:
     """List jobs, newest first."""
     return list(database.rows(JOBS, **filters))
+
+
+def failures(database: Database, **filters: object) -> list[Facts]:
+    """Give what failed or is held, oldest first."""
+    return list(database.rows(FAILURES, **filters))
 
 
 def events(database: Database, **filters: object) -> list[Facts]:
