@@ -18,7 +18,7 @@ from provisioner.cli import key, processes
 from provisioner.demo.children import Children, free_port
 from provisioner.demo.client import Api, ApiError, Json
 from provisioner.demo.postgres import EmbeddedPostgres
-from provisioner.demo.supervisor import DURATIONS, PASSWORD, POLICIES, ROOT, STEP_SCALE
+from provisioner.demo.supervisor import DURATIONS, PASSWORD, ROOT, STEP_SCALE
 from provisioner.domain.catalogue import Role
 from provisioner.simulators.client import Control
 from provisioner.store.database import Database
@@ -36,6 +36,8 @@ SPANS = {
     "observe_stock": 1.0, "view_age": 2.0, "wake_grace": 1.0, "wake_most": 5.0, "pass_over": 2.0, "canary": 2.0,
     "canary_most": 10.0, "probe": 0.5, "burn_window": 30.0, "blast_closes": 100_000, "blast_suspends": 1000.0,
 }  # fmt: skip
+#: an install that nobody saw waits for its deadline: that must fit into the time after the storm
+POLICIES = {"install_os": {"settle": 5.0, "deadline": 60.0}}
 WORKERS = ("steps-1", "steps-2", "control-1", "control-2")
 
 
