@@ -257,6 +257,6 @@ def points_of(steps: Mapping[str, Sequence[str]], *, last: str = "") -> list[Poi
                 pairs.append(("claim", n))
             pairs.append(("end", 1) if step == last and n == len(acts) else ("save", n))
         if not acts:
-            pairs.append(("save", 1))
+            pairs.append(("end" if step == last else "save", 1))
         found += [Point(step, operation, nth, after) for operation, nth in pairs for after in (False, True)]
     return found

@@ -1,0 +1,124 @@
+"""The worker dies by SIGKILL before and after each commit and call of each job on a customer's server: same end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.domain.life import Wish
+from provisioner.domain.states import JobKind
+from provisioner.drivers.fake import ACTS, InstallEnd
+from provisioner.ports import Sealed
+from tests.kills import KilledSite, Point, killed_site, points_of
+
+pytestmark = pytest.mark.timeout(120)
+
+#: what is asked, and the acts of each step of an undisturbed run
+JOBS: Mapping[str, tuple[Wish, Mapping[str, Sequence[str]]]] = {
+    "close": (
+        Wish(JobKind.CLOSE),
+        {
+            "ports_off": ["set_link", "set_link", "disable"],
+            "drop_addresses": ["delete_address", "delete_address", "set_domain"],
+            "free_domain": [],
+            "release": ["edit_server"],
+        },
+    ),
+    "suspend": (
+        Wish(JobKind.SUSPEND, {"reason": "billing"}),
+        {"ports_off": ["set_link", "set_link"], "read_back": []},
+    ),
+    "add_address": (
+        Wish(JobKind.ADD_ADDRESS, {"count": 2, "family": "ipv4"}),
+        {"add_address": ["add_address", "add_address"], "read_back": []},
+    ),
+    "change_password": (Wish(JobKind.CHANGE_PASSWORD), {"change_password": ["set_password"]}),
+    "reinstall": (
+        Wish(JobKind.REINSTALL, {"os": "ISPsystem__CentOS-7-amd64"}),
+        {"install_os": ["install"], "ping": [], "read_back": []},
+    ),
+}
+SECRET = "correct-horse-battery"
+POINTS = {name: points_of(steps, last=list(steps)[-1]) for name, (_, steps) in JOBS.items()}
+EVERY_RUN = frozenset({"release-after-edit_server-1", "add_address-after-add_address-1", "install_os-after-install-1"})
+
+
+@contextmanager
+def sold(url: str, folder: Path) -> Iterator[KilledSite]:
+    """Give a site that has handed one server over."""
+    with killed_site(url, folder, InstallEnd.DONE) as site:
+        site.run(site.ended(site.order("ord-1").job_id))
+        site.killer.counts.clear()
+        yield site
+
+
+def ask(site: KilledSite, name: str) -> int:
+    wish, _ = JOBS[name]
+    secret = Sealed(*site.vault.seal(SECRET)) if name in ("change_password", "reinstall") else None
+    asked, _ = site.life.wish("panel", "ord-1", wish, by="test", secret=secret, policies=site.policies)
+    return asked.job_id
+
+
+def truth(site: KilledSite) -> Mapping[str, object]:
+    state = site.database.rows("SELECT state, desired, suspended_by, claim_id IS NOT NULL AS claimed FROM service")
+    return {
+        **site.truth(),
+        "service": [tuple(row.values()) for row in state],
+        "password changed": SECRET in site.world.passwords.values(),
+    }
+
+
+Undisturbed = Callable[[str], tuple[Mapping[str, Any], Counter[tuple[str, str]]]]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(postgres: EmbeddedPostgres, template_database: str, state_dir: Path) -> Undisturbed:
+    """Give the end of each job without a kill, and how often each operation was passed on the way."""
+
+    @cache
+    def run(name: str) -> tuple[Mapping[str, Any], Counter[tuple[str, str]]]:
+        database = f"undisturbed_{name}"
+        postgres.create_database(database, template=template_database)
+        with sold(postgres.url(database), state_dir) as site:
+            site.run(site.ended(ask(site, name)))
+            return truth(site), site.killer.counts
+
+    return run
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_matrix_holds_every_act_of_the_job(name: str, undisturbed: Undisturbed) -> None:
+    end, counts = undisturbed(name)
+
+    for step, acts in JOBS[name][1].items():
+        assert Counter(acts) == Counter({op: n for (where, op), n in counts.items() if where == step and op in ACTS})
+    assert end["jobs"][-1][:2] == (name, "succeeded")
+    assert [str(p) for p in POINTS[name] if counts[p.step, p.operation] < p.nth] == []
+
+
+def matrix() -> list[Any]:
+    return [
+        pytest.param(name, point, id=f"{name}-{point}", marks=() if str(point) in EVERY_RUN else (pytest.mark.long,))
+        for name, points in POINTS.items()
+        for point in points
+    ]
+
+
+@pytest.mark.parametrize(("name", "point"), matrix())
+def test_a_killed_worker_costs_nothing_but_time(
+    name: str, point: Point, undisturbed: Undisturbed, database_url: str, state_dir: Path
+) -> None:
+    with sold(database_url, state_dir) as site:
+        over = site.ended(ask(site, name))
+
+        assert site.die_at(point, over), f"the worker never came to {point}"
+        site.run(over)
+
+        assert undisturbed(name)[0] == truth(site), site.trail()
