@@ -117,7 +117,7 @@ def test_the_environment_file_can_be_used_with_every_line_in_force(monkeypatch: 
 
 
 def test_the_environment_file_names_every_span_with_its_default() -> None:
-    shown = dict(re.findall(r"^# (\w+) +(\d+)  \S", EXAMPLE, re.MULTILINE))
+    shown = dict(re.findall(r"^# (\w+) +([\d.]+)  \S", EXAMPLE, re.MULTILINE))
 
     assert {name: float(value) for name, value in shown.items()} == {
         field.name: float(getattr(Spans(), field.name)) for field in fields(Spans)
