@@ -25,6 +25,7 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
+from provisioner.store.holds import HoldsStore
 from provisioner.store.installation import InstallationStore, greet
 from provisioner.store.life import LifeStore
 from provisioner.store.listener import Listener
@@ -55,6 +56,7 @@ class App:
     observer: ObserverStore
     services: ServicesStore
     life: LifeStore
+    holds: HoldsStore
     catalogue: CatalogueStore
     reads: ReadsStore
     installation: InstallationStore
@@ -111,6 +113,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         observer=ObserverStore(database, spans),
         services=ServicesStore(database),
         life=LifeStore(database, spans),
+        holds=HoldsStore(database),
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
         installation=InstallationStore(database),

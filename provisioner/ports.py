@@ -465,6 +465,18 @@ class Planned:
     job_id: int = 0
 
 
+class Holds(Protocol):
+    """The store as holds on a package or a location see it."""
+
+    def package(self, name: str, reason: str) -> None:
+        """Hold a package, or with "" let it go. Raises `NotFound`."""
+        ...
+
+    def location(self, name: str, reason: str) -> int:
+        """Hold all connections of a location, or with "" let them go; returns how many. Raises `NotFound`."""
+        ...
+
+
 class Quarantine(Protocol):
     """The store as the stop of the line sees it: servers out of sale, and their way back."""
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from provisioner import bootstrap
 from provisioner.api.auth import Admin, Anybody, Operator, Ports, Viewer
 from provisioner.api.errors import documented
 from provisioner.api.schemas import NAME, ConnectionBody, Name, PackageBody, ReasonBody
 from provisioner.domain.catalogue import Role
-from provisioner.usecases import connections, packages
+from provisioner.usecases import connections, holds, packages
 from provisioner.usecases.connections import ConnectionReport
 from provisioner.views import connections as connection_views
 from provisioner.views import packages as package_views
@@ -18,6 +18,8 @@ from provisioner.views import stock as stock_views
 from provisioner.views.connections import ConnectionView
 from provisioner.views.packages import PackageView
 from provisioner.views.stock import StockView
+
+Location = Annotated[str, Path(min_length=1, max_length=200, description="A connection without one is its own.")]
 
 router = APIRouter(prefix="/v1", responses=documented(400, 401, 422, 503))
 
@@ -103,6 +105,36 @@ def show_package(name: Name, ports: Ports, who: Anybody) -> PackageView:
     """Give a package."""
     del who
     return package_views.show(name, reads=ports.reads)
+
+
+@router.post("/packages/{name}/hold", tags=["packages"], responses=documented(403, 404, 413))
+def hold_package(name: Name, body: ReasonBody, ports: Ports, who: Operator) -> PackageView:
+    """Take its orders and let them wait; what is under way goes on. Safe to repeat."""
+    holds.hold_package(name, by=f"token {who.name}", reason=body.reason, holds=ports.holds)
+    return package_views.show(name, reads=ports.reads)
+
+
+@router.post("/packages/{name}/release", tags=["packages"], responses=documented(403, 404, 413))
+def release_package(name: Name, ports: Ports, who: Operator) -> PackageView:
+    """Let its orders go on. Safe to repeat."""
+    del who
+    holds.release_package(name, holds=ports.holds, waker=ports.waker)
+    return package_views.show(name, reads=ports.reads)
+
+
+@router.post("/locations/{location}/hold", tags=["connections"], responses=documented(403, 404, 413))
+def hold_location(location: Location, body: ReasonBody, ports: Ports, who: Operator) -> Sequence[ConnectionView]:
+    """Take no server at a location for new orders; what is under way goes on. Safe to repeat."""
+    holds.hold_location(location, by=f"token {who.name}", reason=body.reason, holds=ports.holds)
+    return connection_views.listing(reads=ports.reads)
+
+
+@router.post("/locations/{location}/release", tags=["connections"], responses=documented(403, 404, 413))
+def release_location(location: Location, ports: Ports, who: Operator) -> Sequence[ConnectionView]:
+    """Let new orders take servers at a location again. Safe to repeat."""
+    del who
+    holds.release_location(location, holds=ports.holds, waker=ports.waker)
+    return connection_views.listing(reads=ports.reads)
 
 
 @router.get("/stock", tags=["packages"], responses=documented(404))

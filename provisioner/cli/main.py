@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from provisioner import __version__
-from provisioner.cli import audit, connection, db, job, key, package, processes, server, service, stock, token
+from provisioner.cli import audit, connection, db, job, key, location, package, processes, server, service, stock, token
 from provisioner.cli.codes import Code, code_of, sentence
 
 EPILOG = "\n".join(
@@ -49,6 +49,7 @@ def make() -> typer.Typer:
         ("package", package.app),
         ("service", service.app),
         ("job", job.app),
+        ("location", location.app),
         ("server", server.app),
         ("token", token.app),
         ("db", db.app),

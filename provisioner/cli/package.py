@@ -7,10 +7,11 @@ import typer
 
 from provisioner import bootstrap
 from provisioner.cli.context import app as plugged
+from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
 from provisioner.domain.service import OnFailure, Package
 from provisioner.errors import Invalid
-from provisioner.usecases import packages
+from provisioner.usecases import holds, packages
 from provisioner.views import packages as view
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What billing sells.")
@@ -91,6 +92,30 @@ def show(name: Name, *, json: Json = False) -> None:
     for field in found.__dataclass_fields__:
         value = getattr(found, field)
         typer.echo(f"{field.replace('_', ' '):<24}{_named(value) if field == 'connections' else plain(value)}")
+
+
+@app.command(epilog=examples("package hold ds-1 --reason 'price change'"))
+def hold(
+    name: Name, reason: Annotated[str, typer.Option(help="Whoever waits reads it.")], *, json: Json = False
+) -> None:
+    """Take its orders and let them wait; what is under way goes on."""
+    holds.hold_package(name, by=operator(), reason=reason, holds=plugged().holds)
+    _held(name, held=True, json=json)
+
+
+@app.command(epilog=examples("package release ds-1"))
+def release(name: Name, *, json: Json = False) -> None:
+    """Let its orders go on."""
+    ports = plugged()
+    holds.release_package(name, holds=ports.holds, waker=ports.waker)
+    _held(name, held=False, json=json)
+
+
+def _held(name: str, *, held: bool, json: bool) -> None:
+    if json:
+        print_json({"package": name, "held": held})
+    else:
+        typer.echo(f"{name} is held" if held else f"{name} goes on")
 
 
 def _places(words: list[str]) -> dict[str, int]:

@@ -32,12 +32,13 @@ SELECT j.id, j.kind, j.params, j.service_id, j.stock_since, j.waits_for, j.held_
 PLACES = """
 SELECT c.id, c.name, c.state, c.restricted_step, c.canary_at, c.paused_by, p.priority::int AS priority,
        c.observed_from IS NULL OR c.observed_from < clock_timestamp() - %(age)s * interval '1 s' AS stale,
-       c.state = 'active'
+       c.held_reason,
+       c.held_reason = '' AND (c.state = 'active'
          OR (c.state = 'restricted' AND c.canary_at <= clock_timestamp()
-             AND NOT EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.state <> 'ended' AND a.canary))
+             AND NOT EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.state <> 'ended' AND a.canary)))
          AS open
   FROM jsonb_each_text(%(connections)s::jsonb) AS p (name, priority) JOIN connection c ON c.name = p.name
- ORDER BY 7, 1"""
+ ORDER BY priority, c.id"""
 
 #: by the place's priority, those with trouble behind them last, spread so that two orders do not fight for one
 CANDIDATE = """
@@ -186,7 +187,7 @@ class PlanningStore:
                 return Planned(job_id=job_id)
             kind = JobKind(job["kind"])
             recipe = recipe_of(kind, job["params"])
-            if held := job["held_reason"] or job["package_held"]:
+            if held := job["held_reason"] or (job["package_held"] if kind is JobKind.OPEN else ""):
                 self._wait_for(session, job, "hold", held)
                 return Planned(job_id=job_id)
             if kind is not JobKind.OPEN:
@@ -255,7 +256,10 @@ class PlanningStore:
 
     def _wait(self, session: Session, job: Row, places: Sequence[Row], usable: Sequence[Row]) -> None:
         """No server: because none is free, or because no place may be asked."""
-        if usable or not places:
+        held = [f"{place['name']} is {place['held_reason']}" for place in places if place["held_reason"]]
+        if held and len(held) == len(places):
+            waits_for, reason, plan_at = "hold", "; ".join(held), None
+        elif usable or not places:
             waits_for, reason, plan_at = "stock", "no server of this type is free", None
         else:
             waits_for = "site"

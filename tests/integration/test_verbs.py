@@ -8,8 +8,9 @@ from provisioner.cli.job import span
 from provisioner.domain.server import FREE_MARKER, ServerRef
 from provisioner.drivers.fake import InstallEnd
 from provisioner.errors import IllegalMove, Invalid, NotFound
+from provisioner.store.holds import HoldsStore
 from provisioner.store.reads import ReadsStore
-from provisioner.usecases import operate
+from provisioner.usecases import holds, operate
 from provisioner.views import failures
 from tests.site import Site
 
@@ -267,3 +268,41 @@ def test_a_span_is_read_as_people_type_it(text: str, hours: float) -> None:
 def test_a_span_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="90m, 2h, 3d"):
         span(text)
+
+
+# --- holds --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["package", "location"])
+def test_what_is_held_takes_no_new_order_and_what_is_under_way_goes_on(site: Site, what: str) -> None:
+    site.package()
+    for n in range(2):
+        site.world.add_server(f"10{n}")
+    first = site.order("ord-1").job_id
+    site.run(lambda: standing_at(site, "install_os") or site.job(first)["state"] == "succeeded")
+    store = HoldsStore(site.database)
+    if what == "package":
+        holds.hold_package("small", by="ops", reason="price change", holds=store)
+    else:
+        assert holds.hold_location("dc1", by="ops", reason="cooling is down", holds=store) == 1
+    second = site.order("ord-2").job_id
+    site.run(site.ended(first))
+    waiting = site.job(second)
+    if what == "package":
+        holds.release_package("small", holds=store, waker=site.waker)
+    else:
+        holds.release_location("dc1", holds=store, waker=site.waker)
+    site.run(site.ended(second))
+
+    assert site.job(first)["state"] == "succeeded"
+    assert (waiting["state"], waiting["waits_for"]) == ("queued", "hold")
+    assert "held by ops: " in waiting["reason"]
+    assert site.job(second)["state"] == "succeeded", site.trail()
+
+
+def test_a_hold_of_nothing_is_named_and_one_without_a_reason_refused(site: Site) -> None:
+    store = HoldsStore(site.database)
+    with pytest.raises(NotFound, match="location 'fra9'"):
+        holds.hold_location("fra9", by="ops", reason="x", holds=store)
+    with pytest.raises(Invalid, match="needs a reason"):
+        holds.hold_package("small", by="ops", reason=" ", holds=store)
