@@ -1,4 +1,4 @@
-"""`./run chaos`: a whole system, everything that can go wrong, and at the end eight numbers that must be 0."""
+"""`./run chaos`: a whole system, everything that can go wrong, and at the end nine numbers that must be 0."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class Run:
 
 
 def main() -> int:
-    """Run, judge, print; 0 when all eight numbers are 0."""
+    """Run, judge, print; 0 when all nine numbers are 0."""
     options = _options()
     orders, seconds, places, servers = (200, 75.0, 2, 150) if options.short else (1000, 900.0, 4, 300)
     folder = Path(tempfile.mkdtemp(prefix="provisioner-chaos-"))

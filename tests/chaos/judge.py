@@ -13,7 +13,7 @@ from tests.chaos.town import RIVAL, Place, Town
 
 Json = Any
 RULES = (
-    "stuck", "sold twice", "installed over a customer", "leaked servers", "leaked addresses", "surplus accounts",
+    "stuck", "sold twice", "installed over a customer", "installed twice", "leaked servers", "leaked addresses", "surplus accounts",
     "free with an old customer's things", "secrets seen",
 )  # fmt: skip
 LIVE = ("active", "suspended", "closing")
@@ -46,6 +46,8 @@ def judge(town: Town, services: Mapping[str, Json], secrets: list[str]) -> Verdi
                 verdict.add(rule, f"{place.name} server {broken['server']}: {broken['rule']}: {broken['detail']}")
         for case in _installed_over(place):
             verdict.add("installed over a customer", case)
+        for case in _installed_twice(place):
+            verdict.add("installed twice", case)
     for text in _seen(town, secrets):
         verdict.add("secrets seen", text)
     return verdict
@@ -103,6 +105,21 @@ def _installed_over(place: Place) -> Iterator[str]:
                 sold[server] = owner
         elif call["func"] == "server.operations" and server in sold and sold[server] != RIVAL:
             yield f"{place.name} server {server}: installed at call {call['n']} while it was {sold[server]}'s"
+
+
+def _installed_twice(place: Place) -> Iterator[str]:
+    """Find a second install that took effect for one order: nothing was edited between the two."""
+    first: dict[str, int] = {}
+    for call in place.control.journal():
+        server = str(call["server"] or "")
+        if not call["effect"]:
+            continue
+        if call["func"] == "server.edit":
+            first.pop(server, None)
+        elif call["func"] == "server.operations" and call["params"].get("operation") == "ostemplate":
+            if server in first:
+                yield f"{place.name} server {server}: installed at call {call['n']} and before at {first[server]}"
+            first[server] = call["n"]
 
 
 def _seen(town: Town, secrets: list[str]) -> Iterator[str]:
