@@ -147,6 +147,9 @@ class EmailDesk:
             raise told
 
     def _told(self, trouble: Exception, server: "_Conversation") -> RemoteError:
+        if server.expired:  # half an answer, where we cut it, may look like a refusal
+            kind = Unsure if server.handing_over else Unreachable
+            return self._error(kind, f"no whole answer within {self._server.total_seconds:g} s")
         match trouble:
             case smtplib.SMTPAuthenticationError():
                 return self._error(Denied, f"our name or password is refused ({trouble.smtp_code})")
@@ -161,10 +164,10 @@ class EmailDesk:
                 why = trouble.verify_message.split(",")[0].lower()
                 return self._error(Unreachable, f"its certificate is not trusted: {why}")
         if server.handing_over:
-            return self._error(Unsure, server.why("the connection ended before it said whether it took the message"))
+            return self._error(Unsure, "the connection ended before it said whether it took the message")
         if isinstance(trouble, ssl.SSLError):
-            return self._error(Unreachable, server.why("no TLS could be agreed on; is it smtp:// or smtps:// ?"))
-        return self._error(Unreachable, server.why(_no_connection(trouble)))
+            return self._error(Unreachable, "no TLS could be agreed on; is it smtp:// or smtps:// ?")
+        return self._error(Unreachable, _no_connection(trouble))
 
     def _refused(self, code: int, said: bytes | str, what: str) -> RemoteError:
         text = said.decode(errors="replace") if isinstance(said, bytes) else said
@@ -175,7 +178,7 @@ class EmailDesk:
         return self._error(kind, f"{what}: {code} {shown}".rstrip())
 
     def _error(self, kind: type[RemoteError], detail: str) -> RemoteError:
-        return kind(detail, system=f"mail server {self._server.host}:{self._server.port}")
+        return kind(detail, operation="message", system=f"mail server {self._server.host}:{self._server.port}")
 
 
 def _no_connection(trouble: Exception) -> str:
@@ -240,6 +243,8 @@ class _Conversation:
         """Hand *mail* over; until it is answered nobody knows whether it was taken."""
         self.handing_over = True
         self.smtp.send_message(mail, self.server.sender, [to])
+        if self.expired:  # half an answer, where we cut it, may look like a whole one
+            raise TimeoutError
         self.handing_over = False
 
     def context(self) -> ssl.SSLContext:
@@ -248,10 +253,6 @@ class _Conversation:
             return ssl.create_default_context(cafile=self.server.ca_file)
         except (OSError, ssl.SSLError):
             raise BadConfig("PROVISIONER_SMTP_CA_FILE holds no certificates in PEM") from None
-
-    def why(self, otherwise: str) -> str:
-        """Say that the time was over, if it was."""
-        return f"no whole answer within {self.server.total_seconds:g} s" if self.expired else otherwise
 
     def dial(self) -> socket.socket:
         """Connect to the first address that answers; the time left is shared among them."""
@@ -318,7 +319,12 @@ class _Smtp(smtplib.SMTP):
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         """Connect; the library's own hook, which its TLS client uses as well."""
         self._host = host  # what a certificate is compared with
+        if self._conversation.server.scheme != "smtps":
+            return self._conversation.dial()
+        context = self._conversation.context()
         sock = self._conversation.dial()
-        if self._conversation.server.scheme == "smtps":
-            return self._conversation.context().wrap_socket(sock, server_hostname=host)
-        return sock
+        try:
+            return context.wrap_socket(sock, server_hostname=host)
+        except BaseException:
+            sock.close()
+            raise
