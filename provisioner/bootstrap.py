@@ -13,6 +13,8 @@ import structlog
 from structlog.typing import Processor
 
 from provisioner.config import Settings
+from provisioner.desks.email import EmailDesk, MailServer
+from provisioner.desks.registry import DeskRegistry
 from provisioner.domain.attempt import Policy
 from provisioner.domain.spans import Spans
 from provisioner.drivers.registry import Registry
@@ -35,10 +37,13 @@ from provisioner.store.quarantine import QuarantineStore
 from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
+from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryWaker, celery_app
+
+DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class App:
     reads: ReadsStore
     installation: InstallationStore
     audits: AuditStore
+    tickets: TicketsStore
+    desks: DeskRegistry
     listener: Listener
     vault: KeyVault
     drivers: Registry
@@ -118,6 +125,8 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         reads=ReadsStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
+        tickets=TicketsStore(database, spans),
+        desks=DeskRegistry({"email": _mail(settings, spans)}),
         listener=Listener(database),
         vault=vault,
         drivers=Registry(EndpointLoader(database, vault, spans)),
@@ -142,6 +151,28 @@ def _vault(settings: Settings) -> KeyVault:
     if settings.secret_key_file is not None:
         return KeyVault.from_file(settings.secret_key_file)
     return KeyVault.from_text(settings.secret_key.get_secret_value())
+
+
+def _mail(settings: Settings, spans: Spans) -> EmailDesk | None:
+    """Give the desk that sends mail, None where no mail server is set. Raises `BadConfig`."""
+    if not settings.smtp_url:
+        return None
+    password = settings.smtp_password.get_secret_value()
+    if settings.smtp_password_file is not None:
+        try:
+            password = settings.smtp_password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadConfig(f"PROVISIONER_SMTP_PASSWORD_FILE can't be read: {type(error).__name__}") from None
+    return EmailDesk(
+        MailServer(
+            url=settings.smtp_url,
+            sender=settings.smtp_from,
+            username=settings.smtp_username,
+            password=password,
+            ca_file=settings.smtp_ca_file,
+            total_seconds=min(DESK_SECONDS, spans.call),
+        )
+    )
 
 
 def owner(settings: Settings) -> str:

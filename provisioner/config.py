@@ -22,6 +22,12 @@ class Settings(BaseSettings):
     api_pool: Annotated[int, Field(ge=1, le=100)] = 8  #: database connections, and threads, of an API process
     log_json: bool = False  #: log lines as JSON
     log_level: str = "INFO"  #: DEBUG, INFO, WARNING or ERROR
+    smtp_url: str = ""  #: mail server: `smtp://` with STARTTLS, `smtps://`, or `smtp+plain://` for a local relay
+    smtp_username: str = ""  #: name for it; "" when it asks for none
+    smtp_password: SecretStr = SecretStr("")  #: password for it
+    smtp_password_file: Path | None = None  #: file with the password; wins over smtp_password
+    smtp_from: str = ""  #: from whom the messages are
+    smtp_ca_file: Path | None = None  #: authorities in PEM for its certificate; None: the system's
     spans: dict[str, float] = Field(default_factory=dict)  #: JSON: overrides of `domain/spans.py`, seconds
     step_scale: Annotated[float, Field(gt=0, le=100)] = 1.0  #: factor on every span of a step's policy
     policies: dict[str, dict[str, float]] = Field(default_factory=dict)  #: JSON: step → field → seconds or number

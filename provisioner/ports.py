@@ -14,6 +14,7 @@ from provisioner.domain.engine import Decision
 from provisioner.domain.installation import Serials
 from provisioner.domain.job import Conclusion
 from provisioner.domain.life import Wish
+from provisioner.domain.matters import Department
 from provisioner.domain.server import (
     AddressRow,
     Capabilities,
@@ -181,6 +182,76 @@ class Vault(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeskCapabilities:
+    """What a kind of desk can do."""
+
+    dedup: bool  #: the same key twice is one message; if not, a doubled one can be recognised by it
+    comment: bool  #: a follow-up finds its ticket
+    close: bool  #: a ticket can be closed by us
+    status: bool  #: it can be read whether a ticket is open
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a desk is to pass on; never a secret."""
+
+    key: str  #: the same for every try of this message, and of no other
+    to: str  #: mailbox or queue, as the desk understands it
+    subject: str  #: of the whole ticket, one line
+    text: str
+
+
+class TicketStatus(StrEnum):
+    """What a desk says of a ticket."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNKNOWN = "unknown"  #: it can't be read
+
+
+class Desk(Protocol):
+    """
+    A way to reach people. Each method is one conversation with a total time limit, no retry of its own.
+
+    Raises `Retryable` (`Unreachable`, `Denied`, `Unsure`) or `Fatal` (`BadValue`); the message holds no secret.
+    After `Unsure` it may have been taken: the same message comes again under the same key.
+    """
+
+    @property
+    def capabilities(self) -> DeskCapabilities:
+        """What this desk can do."""
+        ...
+
+    def check(self) -> None:
+        """Try address, certificate and credentials; passes nothing on."""
+        ...
+
+    def open(self, message: Message) -> str:
+        """Open a ticket; returns what the desk calls it. The same key twice: the same ticket."""
+        ...
+
+    def comment(self, ref: str, message: Message) -> None:
+        """Add to ticket *ref*."""
+        ...
+
+    def close(self, ref: str, message: Message) -> None:
+        """Say that the matter of ticket *ref* is over, and close it where the desk can."""
+        ...
+
+    def status(self, ref: str) -> TicketStatus:
+        """Say whether ticket *ref* is open, where the desk can (`capabilities`)."""
+        ...
+
+
+class Desks(Protocol):
+    """Kind of desk → desk."""
+
+    def get(self, kind: str) -> Desk:
+        """Give the desk of a kind. Raises `BadConfig` for one that is not set up."""
+        ...
+
+
 class Clock(Protocol):
     """The time, aware, UTC."""
 
@@ -225,6 +296,10 @@ class Waker(Protocol):
 
     def audit(self, connection_id: int, *, start: bool) -> None:
         """Ask for a turn of a connection's nightly audit; *start*: of a new one."""
+        ...
+
+    def deliver(self) -> None:
+        """Ask for a message to be handed to its desk."""
         ...
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
@@ -523,6 +598,60 @@ class Observer(Protocol):
         ...
 
 
+class DeliveryKind(StrEnum):
+    """What a message does to its ticket."""
+
+    OPEN = "open"
+    COMMENT = "comment"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A leased turn to hand one message to a desk."""
+
+    id: int
+    ticket: int
+    kind: DeliveryKind
+    desk: str
+    message: Message
+    ref: str  #: what the desk calls the ticket; "" before it was opened
+    tries: int  #: this one included; the fence of its end
+    owner: str
+
+
+class Tickets(Protocol):
+    """The store as messages to people see it."""
+
+    def look(self) -> tuple[bool, bool]:
+        """Say whether events are to be told, and whether a message is due that nobody is at work on."""
+        ...
+
+    def project(self, limit: int) -> int:
+        """Make tickets and messages of at most *limit* events, one commit; returns how many events."""
+        ...
+
+    def settle(self) -> int:
+        """Close the tickets whose trouble is over, with a word about it; returns how many."""
+        ...
+
+    def take(self, owner: str) -> Delivery | None:
+        """Lease the turn and the message that is longest due; None while somebody else sends, or none is due."""
+        ...
+
+    def sent(self, delivery: Delivery, ref: str) -> bool:
+        """Record that the desk took it, give the turn back; says whether another is due."""
+        ...
+
+    def put_off(self, delivery: Delivery, why: str) -> None:
+        """Record why the desk did not take it, give the turn back; it is tried again with growing distance."""
+        ...
+
+    def save_department(self, given: Department) -> None:
+        """Make or change a department; what waits for it is tried again at once."""
+        ...
+
+
 # --- the store as catalogue and views see it ----------------------------------------------------------------------
 
 Facts = Mapping[str, Any]  #: what a view is made of: one row, its JSON parts decoded, no secret in it
@@ -577,6 +706,10 @@ class Catalogue(Protocol):
 
     def save_connection(self, given: ConnectionSettings, password: str | None, admin: UserRef) -> int:
         """Make or change a connection, revision raised; None keeps the password. Returns its id."""
+        ...
+
+    def has_department(self, name: str) -> bool:
+        """Say whether there is a department of that name."""
         ...
 
     def pause(self, name: str, *, by: str, reason: str) -> None:
@@ -674,6 +807,14 @@ class Reads(Protocol):
 
     def findings(self, connection: str | None) -> Sequence[Facts]:
         """Give what the last audits found and that is still there."""
+        ...
+
+    def departments(self) -> Sequence[Facts]:
+        """List the departments with the connections that they are in charge of."""
+        ...
+
+    def tickets(self, *, ticket: int | None, closed: bool, limit: int) -> Sequence[Facts]:
+        """List tickets, newest first, each with its messages; one of them, or the open ones, or all."""
         ...
 
     def health(self) -> Facts:

@@ -15,7 +15,7 @@ from provisioner.ports import Wakeup
 log = structlog.get_logger()
 CONTROL_EXPIRES = 60  #: seconds; a tick that is older is pointless
 AUDIT_EXPIRES = 600  #: seconds; by then beat has asked for it again
-STEPS, OBSERVE, CONTROL = "steps", "observe", "control"
+STEPS, OBSERVE, CONTROL, OUTBOX = "steps", "observe", "control", "outbox"
 
 
 CeleryApp = Celery  #: the type, for the room that plugs it in
@@ -102,6 +102,10 @@ class CeleryWaker:
         kwargs = {"connection": connection_id, "start": start}
         self._send(self._hidden, "control.audit", kwargs=kwargs, queue=OBSERVE, expires=AUDIT_EXPIRES)
 
+    def deliver(self) -> None:
+        """Ask for a message to be handed to its desk."""
+        self._send(self._hidden, "control.deliver", queue=OUTBOX, expires=CONTROL_EXPIRES)
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell readers of Flower that a task died with its worker: else it stays STARTED for ever."""
         if not task_id or not worker:
@@ -149,6 +153,10 @@ class BackgroundWaker:
     def audit(self, connection_id: int, *, start: bool) -> None:
         """Ask soon for a turn of an audit."""
         self._later(lambda: self._waker.audit(connection_id, start=start))
+
+    def deliver(self) -> None:
+        """Ask soon for a message to be handed to its desk."""
+        self._later(self._waker.deliver)
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell soon."""

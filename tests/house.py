@@ -102,7 +102,7 @@ class House(Site):
             self._celery("flower", processes.flower_argv("127.0.0.1", port))
             self.wait(lambda: self._answers("/healthcheck"), START_SECONDS)
         self._celery("steps", processes.worker_argv("steps,observe", 3, "steps"))
-        self._celery("control", processes.worker_argv("control", 1, "control"))
+        self._celery("control", processes.worker_argv("control,outbox", 2, "control"))
         self.wait(lambda: self.database.row("SELECT FROM heartbeat") is not None, START_SECONDS)
 
     def serve_api(self) -> Api:

@@ -127,6 +127,7 @@ class Served:
             reconciler=ports.reconciler,
             planner=ports.planner,
             quarantine=ports.quarantine,
+            tickets=ports.tickets,
             waker=self.waker,
             policies=ports.policies,
             spans=ports.spans,

@@ -21,6 +21,7 @@ from provisioner.store.planning import PlanningStore
 from provisioner.store.quarantine import QuarantineStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
+from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
 from provisioner.usecases.observe import observe
 from provisioner.usecases.reconcile import reconcile
@@ -46,6 +47,7 @@ class ListWaker:
     lists: set[int] = field(default_factory=set)
     sent: list[Wakeup] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    deliveries: int = 0
 
     def wake(self, wakeups: Sequence[Wakeup]) -> None:
         self.messages.extend(wakeups)
@@ -59,6 +61,9 @@ class ListWaker:
 
     def audit(self, connection_id: int, *, start: bool) -> None:
         pass
+
+    def deliver(self) -> None:
+        self.deliveries += 1
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         self.losses.append(task_id)
@@ -87,6 +92,7 @@ class Site:
         self.reconciler = ReconcilerStore(self.database, spans)
         self.planner = PlanningStore(self.database, spans)
         self.quarantine = QuarantineStore(self.database)
+        self.tickets = TicketsStore(self.database, spans)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
         self.life = LifeStore(self.database, spans)
@@ -171,6 +177,7 @@ class Site:
             reconciler=self.reconciler,
             planner=self.planner,
             quarantine=self.quarantine,
+            tickets=self.tickets,
             waker=self.waker,
             policies=self.policies,
             spans=self.spans,

@@ -11,6 +11,7 @@ from provisioner.usecases.observe import observe as read_list
 from provisioner.usecases.recipes import task_names
 from provisioner.usecases.reconcile import reconcile as tick
 from provisioner.usecases.run_step import run_step
+from provisioner.usecases.tell import deliver as hand_over
 from workers.app import app, settings, wiring
 
 
@@ -46,6 +47,7 @@ def reconcile() -> dict[str, int]:
             reconciler=ports.reconciler,
             planner=ports.planner,
             quarantine=ports.quarantine,
+            tickets=ports.tickets,
             waker=ports.waker,
             policies=ports.policies,
             spans=ports.spans,
@@ -63,6 +65,19 @@ def observe(*, connection: int) -> str:
         observer=ports.observer,
         drivers=ports.drivers,
         waker=ports.waker,
+    )
+
+
+@app.task(name="control.deliver", send_events=False)
+def deliver() -> str:
+    """Hand one message to its desk."""
+    ports = wiring()
+    return hand_over(
+        owner=bootstrap.owner(settings),
+        tickets=ports.tickets,
+        desks=ports.desks,
+        waker=ports.waker,
+        interrupted=(SoftTimeLimitExceeded,),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from provisioner.domain.catalogue import ConnectionSettings
 from provisioner.domain.connection import TlsPolicy
+from provisioner.domain.matters import Department
 from provisioner.domain.service import OnFailure, Order, Package, SuspendBy
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -85,6 +86,7 @@ class ConnectionBody(Body):
     bmc_port_pattern: str = Field(default="", max_length=200, description="Regular expression: ports that carry a BMC.")
     max_in_flight: int = Field(default=4, ge=1, le=100, description="Touches at once.")
     calls_per_second: float = Field(default=0.0, ge=0, le=1000, description="At most; 0: no limit.")
+    in_charge: str = Field(default="", max_length=63, description="Department that its errors go to.")
     enabled: bool = True
 
     def settings(self, name: str) -> ConnectionSettings:
@@ -100,8 +102,20 @@ class ConnectionBody(Body):
             bmc_port_pattern=self.bmc_port_pattern,
             max_in_flight=self.max_in_flight,
             calls_per_second=self.calls_per_second,
+            in_charge=self.in_charge,
             enabled=self.enabled,
         )
+
+
+class DepartmentBody(Body):
+    """Who is in charge."""
+
+    address: str = Field(min_length=3, max_length=254, description="A mailbox.", examples=["oncall@example.net"])
+    language: str = Field(default="en", max_length=10, description="Of the messages.")
+
+    def department(self, name: str) -> Department:
+        """Give the department called *name*."""
+        return Department(name=name, address=self.address, language=self.language)
 
 
 class PackageBody(Body):

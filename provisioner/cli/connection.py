@@ -46,6 +46,7 @@ def put(
     bmc_port_pattern: Annotated[str, typer.Option(help="Regular expression: ports that carry a BMC.")] = "",
     max_in_flight: Annotated[int, typer.Option(help="Touches at once.")] = 4,
     calls_per_second: Annotated[float, typer.Option(help="Calls a second at most; 0: no limit.")] = 0.0,
+    in_charge: Annotated[str, typer.Option(help="Department that its errors go to; else `default`.")] = "",
     disabled: Annotated[bool, typer.Option("--disabled", help="Save it, but take no new orders.")] = False,
     json: Json = False,
 ) -> None:
@@ -66,6 +67,7 @@ def put(
         bmc_port_pattern=bmc_port_pattern,
         max_in_flight=max_in_flight,
         calls_per_second=calls_per_second,
+        in_charge=in_charge,
         enabled=not disabled,
     )
     report = connections.save(

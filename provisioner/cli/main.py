@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from provisioner import __version__
-from provisioner.cli import audit, connection, db, job, key, location, package, processes, server, service, stock, token
+from provisioner.cli import (
+    audit,
+    connection,
+    db,
+    department,
+    job,
+    key,
+    location,
+    package,
+    processes,
+    server,
+    service,
+    stock,
+    ticket,
+    token,
+)
 from provisioner.cli.codes import Code, code_of, sentence
 
 EPILOG = "\n".join(
@@ -51,6 +66,8 @@ def make() -> typer.Typer:
         ("job", job.app),
         ("location", location.app),
         ("server", server.app),
+        ("department", department.app),
+        ("ticket", ticket.app),
         ("token", token.app),
         ("db", db.app),
         ("key", key.app),

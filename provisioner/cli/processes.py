@@ -20,7 +20,7 @@ CELERY = (sys.executable, "-m", "celery", "-A", "workers.app")
 def register(app: typer.Typer) -> None:
     """Put the commands of this file on *app*."""
     app.command("api", epilog=examples("api", "api --host 127.0.0.1 --port 8080"))(api)
-    app.command("worker", epilog=examples("worker", "worker --queues control --concurrency 1"))(worker)
+    app.command("worker", epilog=examples("worker", "worker --queues control,outbox --concurrency 2"))(worker)
     app.command("beat", epilog=examples("beat"))(beat)
     app.command("flower", epilog=examples("flower --port 5555", "flower --basic-auth-file flower.auth --read-only"))(
         flower
@@ -42,7 +42,9 @@ def api(
 
 
 def worker(
-    queues: Annotated[str, typer.Option(help="Queues to serve; control wants a worker of its own.")] = "steps,observe",
+    queues: Annotated[
+        str, typer.Option(help="Queues to serve; control and outbox want one of their own.")
+    ] = "steps,observe",
     concurrency: Annotated[int, typer.Option(help="Touches at once.")] = 4,
     name: Annotated[str, typer.Option(help="Name among the workers of this host; default: from the queues.")] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
@@ -50,8 +52,8 @@ def worker(
     """
     Run steps, or reconcile.
 
-    A site needs two: one for steps and observe, and one for control with a single slot, so that the healer
-    never waits behind its patient.
+    A site needs two: one for steps and observe, and one for control and outbox with two slots, so that the healer
+    waits neither behind its patient nor behind a mail server.
     """
     _become(worker_argv(queues, concurrency, name, log_level))
 

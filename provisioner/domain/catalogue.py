@@ -66,6 +66,7 @@ class ConnectionSettings:
     bmc_port_pattern: str = ""
     max_in_flight: int = 4
     calls_per_second: float = 0.0
+    in_charge: str = ""  #: department that its errors go to; "" for `default`
     enabled: bool = True
 
     @property

@@ -22,22 +22,25 @@ from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.planning import PLACES
 
 CONNECTION = """
-SELECT * FROM connection WHERE name = %(name)s"""
+SELECT connection.*, (SELECT d.name FROM department d WHERE d.id = in_charge) AS in_charge_name
+  FROM connection WHERE name = %(name)s"""
 
 NEW_SEALED = """
 INSERT INTO secret (ciphertext, key_id) VALUES (%(ciphertext)s, %(key_id)s) RETURNING id"""
 
 NEW_CONNECTION = """
 INSERT INTO connection (name, kind, location, queue, url, username, secret_id, tls, admin_user, bmc_port_pattern,
-                        max_in_flight, calls_per_second)
+                        max_in_flight, calls_per_second, in_charge)
 VALUES (%(name)s, %(kind)s, %(location)s, %(queue)s, %(url)s, %(username)s, %(secret)s, %(tls)s::jsonb, %(admin)s,
-        %(bmc_port_pattern)s, %(max_in_flight)s, %(calls_per_second)s) RETURNING id"""
+        %(bmc_port_pattern)s, %(max_in_flight)s, %(calls_per_second)s,
+        (SELECT id FROM department WHERE name = %(in_charge)s)) RETURNING id"""
 
 CHANGED_CONNECTION = """
 UPDATE connection SET kind = %(kind)s, location = %(location)s, queue = %(queue)s, url = %(url)s,
        username = %(username)s, secret_id = coalesce(%(secret)s, secret_id), tls = %(tls)s::jsonb,
        admin_user = %(admin)s, bmc_port_pattern = %(bmc_port_pattern)s, max_in_flight = %(max_in_flight)s,
-       calls_per_second = %(calls_per_second)s, revision = revision + 1, away_count = 0, denied_count = 0
+       calls_per_second = %(calls_per_second)s, in_charge = (SELECT id FROM department WHERE name = %(in_charge)s),
+       revision = revision + 1, away_count = 0, denied_count = 0
  WHERE id = %(id)s"""
 
 #: as many rows as touches may run at once
@@ -155,6 +158,7 @@ class CatalogueStore:
             bmc_port_pattern=row["bmc_port_pattern"],
             max_in_flight=row["max_in_flight"],
             calls_per_second=row["calls_per_second"],
+            in_charge=row["in_charge_name"] or "",
             enabled=row["state"] != ConnectionState.DISABLED,
         )
 
@@ -212,6 +216,10 @@ class CatalogueStore:
             resume(session, found)
             session.rows(DISABLE, id=found)
         return found
+
+    def has_department(self, name: str) -> bool:
+        """Say whether there is a department of that name."""
+        return self._db.row("SELECT FROM department WHERE name = %(name)s", name=name) is not None
 
     def pause(self, name: str, *, by: str, reason: str) -> None:
         """Stop all calls by hand."""

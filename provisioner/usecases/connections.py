@@ -68,6 +68,11 @@ def save(
         Invalid: a value can't be taken, or the trial failed; the sentence says at what. Nothing is saved.
     """
     given = _checked(given, kinds)
+    if given.in_charge and not catalogue.has_department(given.in_charge):
+        raise Invalid(
+            f"there is no department {given.in_charge!r}; type `provisioner department set NAME --address …` first",
+            field="in_charge",
+        )
     driver = kinds.probe(given.kind, _endpoint(given, _password(given, password, catalogue), catalogue))
     try:
         admin, found = _look(driver)

@@ -8,7 +8,8 @@ import structlog
 from provisioner.domain.attempt import Policy
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
-from provisioner.ports import Planner, Quarantine, Reconciler, Waker
+from provisioner.ports import Planner, Quarantine, Reconciler, Tickets, Waker
+from provisioner.usecases import tell
 from provisioner.usecases.recipes import Recipe, recipe
 
 log = structlog.get_logger()
@@ -21,6 +22,7 @@ def reconcile(
     reconciler: Reconciler,
     planner: Planner,
     quarantine: Quarantine,
+    tickets: Tickets,
     waker: Waker,
     policies: Mapping[str, Policy],
     spans: Spans,
@@ -44,9 +46,11 @@ def reconcile(
     lists = planner.to_observe()
     for connection_id in lists:
         waker.observe(connection_id)
-    if reconciler.beat("sweep", SWEEP_SECONDS):
+    sweep = reconciler.beat("sweep", SWEEP_SECONDS)
+    if sweep:
         reconciler.sweep()
-    return {"expired": len(lost), "due": len(due), "planned": planned, "lists": len(lists)}
+    told = tell.project(tickets=tickets, waker=waker, sweep=sweep)
+    return {"expired": len(lost), "due": len(due), "planned": planned, "lists": len(lists), "told": told}
 
 
 def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy]) -> int:

@@ -32,6 +32,7 @@ class ConnectionView:
     canary_at: datetime | None
     max_in_flight: int
     calls_per_second: float
+    in_charge: str  #: department that its errors go to; "" for `default`
     revision: int
     observed_at: datetime | None  #: when its list was last read whole
     age_seconds: float | None
@@ -76,6 +77,7 @@ def _connection(row: Facts) -> ConnectionView:
         canary_at=row["canary_at"],
         max_in_flight=row["max_in_flight"],
         calls_per_second=row["calls_per_second"],
+        in_charge=row["in_charge"] or "",
         revision=row["revision"],
         observed_at=observed,
         age_seconds=round((row["now"] - observed).total_seconds(), 1) if observed else None,

@@ -128,5 +128,8 @@ class Silent:
     def audit(self, connection_id: int, *, start: bool) -> None:
         pass
 
+    def deliver(self) -> None:
+        """Ask for nothing."""
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell nobody."""

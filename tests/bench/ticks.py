@@ -24,6 +24,7 @@ def measure(house: House, *, parked: int, rounds: int) -> Iterator[Figure]:
                 reconciler=app.reconciler,
                 planner=app.planner,
                 quarantine=app.quarantine,
+                tickets=app.tickets,
                 waker=seed.Silent(),
                 policies=app.policies,
                 spans=app.spans,

@@ -13,7 +13,8 @@ from tests.chaos.town import RIVAL, Place, Town
 
 Json = Any
 RULES = (
-    "stuck", "sold twice", "installed over a customer", "installed twice", "leaked servers", "leaked addresses", "surplus accounts",
+    "stuck", "sold twice", "installed over a customer", "installed twice", "leaked servers", "leaked addresses",
+    "surplus accounts",
     "free with an old customer's things", "secrets seen",
 )  # fmt: skip
 LIVE = ("active", "suspended", "closing")

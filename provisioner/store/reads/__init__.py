@@ -2,7 +2,7 @@
 
 from provisioner.ports import Facts
 from provisioner.store.database import Database
-from provisioner.store.reads import findings, jobs, servers, services, site, stock
+from provisioner.store.reads import findings, jobs, servers, services, site, stock, tickets
 
 
 class ReadsStore:
@@ -62,6 +62,14 @@ class ReadsStore:
     def findings(self, connection: str | None) -> list[Facts]:
         """Give what the last audits found and that is still there."""
         return findings.findings(self._db, connection)
+
+    def departments(self) -> list[Facts]:
+        """List the departments with the connections that they are in charge of."""
+        return tickets.departments(self._db)
+
+    def tickets(self, *, ticket: int | None, closed: bool, limit: int) -> list[Facts]:
+        """List tickets, newest first, each with its messages; one of them, or the open ones, or all."""
+        return tickets.tickets(self._db, ticket=ticket, closed=closed, limit=limit)
 
     def health(self) -> Facts:
         """Give what readiness rests on."""

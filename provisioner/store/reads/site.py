@@ -9,7 +9,8 @@ from provisioner.store.database import Database
 CONNECTIONS = """
 SELECT c.name, c.kind, c.location, c.queue, c.url, c.username, c.tls, c.admin_user, c.bmc_port_pattern, c.state,
        c.pause_reason, c.paused_by, c.paused_at, c.restricted_step, c.canary_at, c.max_in_flight, c.calls_per_second,
-       c.revision, c.observed_from, c.observe_error,
+       c.revision, c.observed_from, c.observe_error, (SELECT d.name FROM department d WHERE d.id = c.in_charge)
+         AS in_charge,
        (SELECT count(*) FROM server_view v WHERE v.connection_id = c.id AND v.gone_from IS NULL) AS servers,
        (SELECT count(*) FROM attempt a WHERE a.connection_id = c.id AND a.state <> 'ended') AS attempts,
        clock_timestamp() AS now

@@ -1,0 +1,56 @@
+"""`provisioner ticket`: what those in charge were told, and whether they have it."""
+
+from typing import Annotated
+
+import typer
+
+from provisioner.cli.context import app as plugged
+from provisioner.cli.output import Json, examples, plain, print_json, print_table
+from provisioner.views import tickets as view
+from provisioner.views.tickets import TicketView
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What those in charge were told.")
+
+
+@app.command("list", epilog=examples("ticket list", "ticket list --all", "ticket list --json"))
+def list_(
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones, too.")] = False,
+    json: Json = False,
+) -> None:
+    """List the open matters, newest first; one matter is one ticket, however often it happens."""
+    found = view.listing(reads=plugged().reads, closed=everything)
+    if json:
+        print_json(found)
+        return
+    print_table(
+        ("ticket", "since", "state", "times", "to", "subject", "message"),
+        ((row.id, row.opened_at, row.state, row.count, row.to, row.subject, _standing(row)) for row in found),
+        empty="no ticket" if everything else "no open ticket",
+    )
+
+
+@app.command(epilog=examples("ticket show 12"))
+def show(ticket: Annotated[int, typer.Argument(help="Its number.")], *, json: Json = False) -> None:
+    """Show one ticket with all its messages."""
+    found = view.show(ticket, reads=plugged().reads)
+    if json:
+        print_json(found)
+        return
+    typer.echo(f"ticket {found.id}, {found.state}: {found.subject}")
+    typer.echo(f"  to {found.to} ({found.department}), since {plain(found.opened_at)}, {found.count} times")
+    if found.closed_at:
+        typer.echo(f"  closed {plain(found.closed_at)}")
+    for message in found.messages:
+        sent = f"sent {plain(message.sent_at)}" if message.sent_at else f"waits until {plain(message.due_at)}"
+        failed = f"; tried {message.tries} times: {message.error}" if message.error else ""
+        typer.echo(f"\n{message.n}. {message.kind}, {sent}{failed}")
+        for line in message.text.splitlines():
+            typer.echo(f"    {line}".rstrip())
+
+
+def _standing(row: TicketView) -> str:
+    """Say whether its reader has it."""
+    if not row.unsent:
+        return "sent"
+    return f"not sent: {row.trouble}" if row.trouble else "waits"

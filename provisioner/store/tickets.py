@@ -1,0 +1,312 @@
+"""Messages to people in PostgreSQL: what happened becomes tickets, one a matter; their messages wait to be sent."""
+
+from collections.abc import Sequence
+
+from provisioner.domain import matters
+from provisioner.domain.events import EventKind
+from provisioner.domain.matters import Department, Told
+from provisioner.domain.spans import Spans
+from provisioner.ports import Delivery, DeliveryKind, Message
+from provisioner.store.database import Database, Row, Session
+
+#: one turn an installation: a mail server that hangs holds one slot of one worker
+TURN = "deliver"
+
+#: asked each tick: one statement, both parts by an index
+LOOK = """
+SELECT EXISTS (SELECT FROM outbox) AS told,
+       EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= clock_timestamp())
+       AND NOT EXISTS (SELECT FROM heartbeat WHERE name = %(turn)s AND at > clock_timestamp()) AS due"""
+
+#: one projection at a time: two would meet at a matter from two sides
+ALONE = """
+SELECT pg_try_advisory_xact_lock(hashtext('provisioner outbox'))"""
+
+EVENTS = """
+WITH o AS (SELECT event_id FROM outbox ORDER BY event_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+SELECT e.id, e.kind, e.text, e.data, e.at, e.job_id, j.kind AS job_kind, j.state AS job_state, j.created_by,
+       s.external_ref, s.panel, a.reason_class, cl.id AS claim_id, cl.server_ref,
+       c.id AS connection_id, c.name AS connection, d.id AS department_id, d.name AS department, d.language,
+       (SELECT st.name FROM step st WHERE st.attempt_id = a.id AND st.state = 'failed' AND st.direction = 'forward'
+         ORDER BY st.pos DESC LIMIT 1) AS failed_step,
+       (SELECT jsonb_agg(jsonb_build_array(q.server_ref, q.step) ORDER BY q.id)
+          FROM attempt o JOIN quarantine q ON q.claim_id = o.claim_id
+         WHERE o.job_id = e.job_id AND e.kind = 'job_ended' AND j.service_id IS NOT NULL
+           AND q.step <> '' AND NOT q.site AND q.ended_at IS NULL) AS quarantined
+  FROM o JOIN event e ON e.id = o.event_id
+  LEFT JOIN job j ON j.id = e.job_id
+  LEFT JOIN attempt a ON a.job_id = e.job_id AND a.n = e.attempt_n
+  LEFT JOIN service s ON s.id = coalesce(e.service_id, j.service_id)
+  LEFT JOIN claim cl ON cl.id = coalesce(a.claim_id, e.claim_id, s.claim_id)
+  LEFT JOIN connection c ON c.id = coalesce(e.connection_id, a.connection_id, cl.connection_id)
+  LEFT JOIN department d ON d.id = coalesce(c.in_charge, (SELECT id FROM department WHERE name = 'default'))
+ ORDER BY e.id"""
+
+FORGET = """
+DELETE FROM outbox WHERE event_id = ANY(%(ids)s)"""
+
+AGAIN = """
+UPDATE ticket SET count = count + 1 WHERE matter = %(matter)s AND state = 'open' RETURNING id, count"""
+
+#: a place that comes and goes has one thread, not a new one each time
+REOPEN = """
+UPDATE ticket SET state = 'open', closed_at = NULL, count = count + 1
+ WHERE id = (SELECT id FROM ticket WHERE matter = %(matter)s AND department_id = %(department)s
+                AND closed_at > clock_timestamp() - interval '1 h' ORDER BY id DESC LIMIT 1)
+RETURNING id, count"""
+
+OPEN = """
+INSERT INTO ticket (department_id, connection_id, matter, subject)
+VALUES (%(department)s, %(connection)s, %(matter)s, %(subject)s) RETURNING id, count"""
+
+#: the last two messages; one that nobody has tried to send may still be written anew
+LATEST = """
+SELECT id, n, kind, sent_at IS NULL AND tries = 0 AS fresh, created_at FROM delivery
+ WHERE ticket_id = %(ticket)s ORDER BY n DESC LIMIT 2 FOR UPDATE"""
+
+ADD = """
+INSERT INTO delivery (ticket_id, n, kind, text, due_at)
+VALUES (%(ticket)s, %(n)s, %(kind)s, %(text)s,
+        greatest(clock_timestamp(), %(after)s::timestamptz + %(distance)s * interval '1 s'))"""
+
+REWRITE = """
+UPDATE delivery SET kind = %(kind)s, text = %(text)s, created_at = clock_timestamp(),
+       due_at = CASE WHEN %(now)s THEN clock_timestamp() ELSE due_at END
+ WHERE id = %(id)s"""
+
+#: judged by what is, not by what was told: a lost word leaves no ticket open. The key's parts are told apart by
+#: colons, which no name holds.
+OVER = """
+SELECT t.id, t.matter, t.count, d.language
+  FROM ticket t JOIN department d ON d.id = t.department_id LEFT JOIN connection c ON c.id = t.connection_id
+ WHERE t.state = 'open' AND NOT CASE split_part(t.matter, ':', 1)
+   WHEN 'restricted' THEN c.restricted_step = split_part(t.matter, ':', 3)
+   WHEN 'paused' THEN c.state = 'paused'
+   WHEN 'held' THEN EXISTS (
+     SELECT FROM attempt a JOIN step s ON s.attempt_id = a.id AND s.pos = a.pos JOIN job j ON j.id = a.job_id
+      WHERE a.connection_id = c.id AND a.state = 'held' AND j.state <> 'interrupted'
+        AND s.name = split_part(t.matter, ':', 3) AND coalesce(a.reason_class, '') = split_part(t.matter, ':', 4))
+   WHEN 'guard' THEN EXISTS (
+     SELECT FROM job WHERE created_by = split_part(t.matter, ':', 2) AND state = 'queued' AND waits_for = 'hold')
+   WHEN 'failed' THEN NOT EXISTS (
+     SELECT FROM job j JOIN attempt a ON a.job_id = j.id
+      WHERE j.state = 'succeeded' AND j.kind = split_part(t.matter, ':', 3)
+        AND j.ended_at > (SELECT max(created_at) FROM delivery WHERE ticket_id = t.id)
+        AND (c.id IS NULL OR a.connection_id = c.id))
+   WHEN 'quarantined' THEN EXISTS (
+     SELECT FROM quarantine q WHERE q.connection_id = c.id AND q.step = split_part(t.matter, ':', 3)
+        AND q.ended_at IS NULL AND NOT q.site)
+   WHEN 'release' THEN EXISTS (
+     SELECT FROM attempt a WHERE a.claim_id = split_part(t.matter, ':', 3)::bigint AND a.state <> 'ended')
+   WHEN 'audit' THEN EXISTS (SELECT FROM finding f WHERE f.connection_id = c.id AND f.gone_at IS NULL)
+   WHEN 'halted' THEN EXISTS (SELECT FROM installation WHERE halted <> '')
+   ELSE true END"""
+
+CLOSE = """
+UPDATE ticket SET state = 'closed', closed_at = clock_timestamp() WHERE id = %(ticket)s AND state = 'open'
+RETURNING id"""
+
+#: decided on the row itself, so that of two who come at once one waits and finds it taken
+TAKE_TURN = """
+INSERT INTO heartbeat AS h (name, at, data)
+VALUES (%(turn)s, clock_timestamp() + %(lease)s * interval '1 s', jsonb_build_object('owner', %(owner)s::text))
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at, data = excluded.data WHERE h.at <= clock_timestamp()
+RETURNING name"""
+
+GIVE_TURN = """
+UPDATE heartbeat SET at = clock_timestamp() WHERE name = %(turn)s AND data ->> 'owner' = %(owner)s"""
+
+#: of a ticket the first that was not sent; of all tickets the one that is longest due
+TAKE = """
+WITH due AS (
+  SELECT d.id FROM delivery d
+   WHERE d.sent_at IS NULL AND d.due_at <= clock_timestamp()
+     AND (d.lease_until IS NULL OR d.lease_until <= clock_timestamp())
+     AND NOT EXISTS (SELECT FROM delivery e WHERE e.ticket_id = d.ticket_id AND e.n < d.n AND e.sent_at IS NULL)
+   ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED),
+taken AS (
+  UPDATE delivery SET tries = tries + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 s'
+    FROM due WHERE delivery.id = due.id RETURNING delivery.*)
+SELECT taken.*, t.subject, t.desk_ref, d.desk, d.address,
+       (SELECT left(name, 8) FROM installation) || '.' || t.id || '.'
+         || to_char(extract(epoch FROM t.opened_at) * 1000, 'FM9999999999999') || '.' || taken.n AS key
+  FROM taken JOIN ticket t ON t.id = taken.ticket_id JOIN department d ON d.id = t.department_id"""
+
+SENT = """
+WITH d AS (
+  UPDATE delivery SET sent_at = clock_timestamp(), lease_until = NULL, error = ''
+   WHERE id = %(id)s AND tries = %(tries)s AND sent_at IS NULL RETURNING ticket_id)
+UPDATE ticket SET desk_ref = %(ref)s FROM d WHERE ticket.id = d.ticket_id AND %(ref)s <> ''"""
+
+PUT_OFF = """
+UPDATE delivery SET lease_until = NULL, error = %(why)s,
+       due_at = clock_timestamp() + least(%(first)s * 2 ^ least(tries - 1, 20), %(most)s) * interval '1 s'
+ WHERE id = %(id)s AND tries = %(tries)s AND sent_at IS NULL"""
+
+SAVE_DEPARTMENT = """
+WITH d AS (
+  INSERT INTO department (name, desk, address, language)
+  VALUES (%(name)s, %(desk)s, %(address)s, %(language)s)
+      ON CONFLICT (name) DO UPDATE
+     SET desk = excluded.desk, address = excluded.address, language = excluded.language
+  RETURNING id)
+UPDATE delivery SET due_at = clock_timestamp()
+  FROM d, ticket t
+ WHERE t.department_id = d.id AND delivery.ticket_id = t.id AND delivery.sent_at IS NULL AND delivery.tries > 0"""
+
+DISTANCE_MOST = 3600.0  #: seconds; longest distance between two tries, and longest gathering
+
+
+class TicketsStore:
+    """Satisfies `ports.Tickets`."""
+
+    def __init__(self, database: Database, spans: Spans) -> None:
+        """Work on *database* with the distances of *spans*."""
+        self._db, self._spans = database, spans
+
+    def look(self) -> tuple[bool, bool]:
+        """Say whether events are to be told, and whether a message is due that nobody is at work on."""
+        row = self._db.row(LOOK, turn=TURN) or {}
+        return bool(row["told"]), bool(row["due"])
+
+    # --- from events to messages ----------------------------------------------------------------------------------
+
+    def project(self, limit: int) -> int:
+        """Make tickets and messages of at most *limit* events, one commit; returns how many events."""
+        with self._db.transaction() as session:
+            if not session.value(ALONE):
+                return 0
+            found = session.rows(EVENTS, limit=limit)
+            for row in found:
+                self._raise(session, row)
+            if found:
+                session.rows(FORGET, ids=[row["id"] for row in found])
+        return len(found)
+
+    def settle(self) -> int:
+        """Close the tickets whose trouble is over, with a word about it; returns how many."""
+        with self._db.transaction() as session:
+            if not session.value(ALONE):
+                return 0
+            over = session.rows(OVER)
+            for row in over:
+                if session.row(CLOSE, ticket=row["id"]):
+                    self._clear(session, row)
+        return len(over)
+
+    def _raise(self, session: Session, row: Row) -> None:
+        """Open the event's matter, or follow it up; without anybody in charge the timeline alone has it."""
+        told = _told(row)
+        matter = matters.matter(told)
+        if not matter or row["department_id"] is None:
+            return
+        values = {"matter": matter, "department": row["department_id"], "connection": row["connection_id"]}
+        subject = matters.subject(told, row["language"])
+        ticket = (
+            session.row(AGAIN, matter=matter)
+            or session.row(REOPEN, **values)
+            or session.row(OPEN, **values, subject=subject)
+        )
+        if ticket is not None:
+            self._follow(session, ticket["id"], matters.text(told, ticket["count"], row["language"]))
+
+    def _follow(self, session: Session, ticket: int, text: str) -> None:
+        """Write the first message at once; later ones gather what comes meanwhile, ever longer."""
+        last, _ = _latest(session, ticket)
+        if last is None:
+            self._add(session, ticket, 1, DeliveryKind.OPEN, text)
+        elif last["fresh"]:  # an all-clear that nobody has read is none any more
+            kind = DeliveryKind.OPEN if last["kind"] == DeliveryKind.OPEN else DeliveryKind.COMMENT
+            session.rows(REWRITE, id=last["id"], kind=kind, text=text, now=False)
+        else:
+            distance = min(self._spans.tell_gather * 2.0 ** min(last["n"] - 1, 10), DISTANCE_MOST)
+            self._add(
+                session, ticket, last["n"] + 1, DeliveryKind.COMMENT, text, after=last["created_at"], distance=distance
+            )
+
+    def _clear(self, session: Session, row: Row) -> None:
+        """Say that a ticket's matter is over, unless its reader has never heard that it came back."""
+        last, before = _latest(session, row["id"])
+        text = matters.all_clear(row["matter"], row["count"], row["language"])
+        if last is None:
+            return
+        if last["fresh"] and last["kind"] != DeliveryKind.OPEN:
+            if before is not None and before["kind"] == DeliveryKind.CLOSE:
+                session.rows("DELETE FROM delivery WHERE id = %(id)s", id=last["id"])
+            else:
+                session.rows(REWRITE, id=last["id"], kind=DeliveryKind.CLOSE, text=text, now=True)
+        else:
+            self._add(session, row["id"], last["n"] + 1, DeliveryKind.CLOSE, text)
+
+    @staticmethod
+    def _add(
+        session: Session, ticket: int, n: int, kind: DeliveryKind, text: str, *, after: object = None,
+        distance: float = 0.0,
+    ) -> None:  # fmt: skip
+        session.rows(ADD, ticket=ticket, n=n, kind=kind, text=text, after=after, distance=distance)
+
+    # --- from messages to desks -----------------------------------------------------------------------------------
+
+    def take(self, owner: str) -> Delivery | None:
+        """Lease the turn and the message that is longest due; None while somebody else sends, or none is due."""
+        with self._db.transaction() as session:
+            if session.row(TAKE_TURN, turn=TURN, lease=self._spans.lease, owner=owner) is None:
+                return None
+            row = session.row(TAKE, lease=self._spans.lease)
+            if row is None:
+                session.rows(GIVE_TURN, turn=TURN, owner=owner)
+                return None
+        return Delivery(
+            id=row["id"],
+            ticket=row["ticket_id"],
+            kind=DeliveryKind(row["kind"]),
+            desk=row["desk"],
+            message=Message(row["key"], row["address"], f"[{row['ticket_id']}] {row['subject']}", row["text"]),
+            ref=row["desk_ref"],
+            tries=row["tries"],
+            owner=owner,
+        )
+
+    def sent(self, delivery: Delivery, ref: str) -> bool:
+        """Record that the desk took it, give the turn back; says whether another is due."""
+        self._db.rows(SENT, id=delivery.id, tries=delivery.tries, ref=ref)
+        self._db.rows(GIVE_TURN, turn=TURN, owner=delivery.owner)
+        return self.look()[1]
+
+    def put_off(self, delivery: Delivery, why: str) -> None:
+        """Record why the desk did not take it, give the turn back; it is tried again with growing distance."""
+        values = {"first": self._spans.tell_again, "most": max(DISTANCE_MOST, self._spans.tell_again)}
+        self._db.rows(PUT_OFF, id=delivery.id, tries=delivery.tries, why=why, **values)
+        self._db.rows(GIVE_TURN, turn=TURN, owner=delivery.owner)
+
+    def save_department(self, given: Department) -> None:
+        """Make or change a department; what waits for it is tried again at once."""
+        self._db.rows(SAVE_DEPARTMENT, name=given.name, desk=given.desk, address=given.address, language=given.language)
+
+
+def _latest(session: Session, ticket: int) -> tuple[Row | None, Row | None]:
+    """Give the last message of a ticket and the one before."""
+    found = session.rows(LATEST, ticket=ticket)
+    return (found[0] if found else None), (found[1] if len(found) > 1 else None)
+
+
+def _told(row: Row) -> Told:
+    quarantined: Sequence[tuple[str, str]] = row["quarantined"] or ()
+    return Told(
+        kind=EventKind(row["kind"]),
+        text=row["text"],
+        at=row["at"],
+        data=row["data"],
+        department=row["department"] or "",
+        connection=row["connection"] or "",
+        server=row["server_ref"] or "",
+        claim=row["claim_id"],
+        order=f"{row['external_ref']} of {row['panel']}" if row["external_ref"] else "",
+        job=row["job_id"],
+        job_kind=row["job_kind"] or "",
+        job_state=row["job_state"] or "",
+        by=row["created_by"] or "",
+        step=quarantined[-1][1] if quarantined else row["failed_step"] or "",
+        reason_class=row["reason_class"] or "",
+        quarantined=tuple(server for server, _ in quarantined),
+    )

@@ -1,0 +1,96 @@
+"""Tell people: events become tickets, one a matter, and their messages are handed to a desk; delays no job."""
+
+import structlog
+
+from provisioner.domain.catalogue import name_of
+from provisioner.domain.matters import Department, language_of
+from provisioner.domain.naming import storable
+from provisioner.errors import BadConfig, Invalid, RemoteError
+from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Waker
+
+log = structlog.get_logger()
+LIMIT = 100  #: events a tick
+LOCAL_MOST, ADDRESS_MOST = 64, 254
+OUT_OF_TIME = "the time limit of a touch was reached"
+
+
+def project(*, tickets: Tickets, waker: Waker, sweep: bool) -> int:
+    """
+    Make messages of what happened, and ask for the sending of what is due; one statement when there is nothing.
+
+    *sweep*: look also whether open tickets are over that no event tells of. Returns how many events there were.
+    """
+    told, due = tickets.look()
+    count = tickets.project(LIMIT) if told else 0
+    if count or sweep:
+        tickets.settle()
+        _, due = tickets.look()
+    if due:
+        waker.deliver()
+    return count
+
+
+def deliver(
+    *, owner: str, tickets: Tickets, desks: Desks, waker: Waker, interrupted: tuple[type[BaseException], ...] = ()
+) -> str:
+    """
+    Hand the message that is longest due to its desk, outside any transaction; returns what came of it.
+
+    At least once: one whose answer was lost, or whose sender was killed, comes again under the same key.
+    """
+    delivery = tickets.take(owner)
+    if delivery is None:
+        return "nothing to send"
+    try:
+        ref = _hand_over(desks.get(delivery.desk), delivery)
+    except interrupted:
+        why = OUT_OF_TIME
+    except (RemoteError, BadConfig) as error:
+        why = str(error)
+    except Exception as error:
+        log.exception("delivery_crashed", ticket=delivery.ticket)
+        why = f"unforeseen: {type(error).__name__}"
+    else:
+        log.info("delivery_sent", ticket=delivery.ticket, kind=delivery.kind.value, tries=delivery.tries)
+        if tickets.sent(delivery, ref):
+            waker.deliver()
+        return f"ticket {delivery.ticket}: {delivery.kind} sent"
+    log.warning("delivery_put_off", ticket=delivery.ticket, kind=delivery.kind.value, tries=delivery.tries, why=why)
+    tickets.put_off(delivery, why)
+    return f"ticket {delivery.ticket}: {delivery.kind} put off: {why}"
+
+
+def _hand_over(desk: Desk, delivery: Delivery) -> str:
+    """Give what the desk calls a ticket that was opened, "" for all else."""
+    match delivery.kind:
+        case DeliveryKind.OPEN:
+            return desk.open(delivery.message)
+        case DeliveryKind.COMMENT:
+            desk.comment(delivery.ref, delivery.message)
+        case DeliveryKind.CLOSE:
+            desk.close(delivery.ref, delivery.message)
+    return ""
+
+
+def save_department(given: Department, *, tickets: Tickets, desks: Desks) -> str:
+    """
+    Save who is in charge; returns why its desk can't be reached now, "" when it can.
+
+    Raises:
+        Invalid: a value can't be taken; nothing is saved.
+    """
+    name_of(given.name, field="name")
+    storable(given.address, field="address", longest=ADDRESS_MOST)
+    local, at, host = given.address.rpartition("@")
+    good = at and 0 < len(local) <= LOCAL_MOST and host and given.address.isascii() and given.address.isprintable()
+    if not good or any(c in given.address for c in ' ,;<>"()[]\\') or "@" in local:
+        raise Invalid("address is no mailbox; write it like oncall@example.net, one of them", field="address")
+    language_of(given.language)
+    if given.desk != "email":
+        raise Invalid(f"there is no desk {given.desk!r}; there is email", field="desk")
+    tickets.save_department(given)
+    try:
+        desks.get(given.desk).check()
+    except (RemoteError, BadConfig) as error:
+        return str(error)
+    return ""
