@@ -39,7 +39,10 @@ EXAMPLES = {
     Kind.HELD: (told(EventKind.HELD, step="ping", **{"class": "unknown"}), "held:dc1:ping:unknown"),
     Kind.GUARD: (told(EventKind.HELD), "guard:token bill"),
     Kind.FAILED: (PLAIN, "failed:dc1:open:install_os:server"),
-    Kind.QUARANTINED: (replace(PLAIN, quarantined=("101", "102")), "quarantined:dc1:install_os"),
+    Kind.QUARANTINED: (
+        replace(PLAIN, quarantined={"101": "the disk is dead", "102": "silent"}),
+        "quarantined:dc1:install_os",
+    ),
     Kind.RELEASE: (told(EventKind.RELEASE_INCOMPLETE, step="release"), "release:dc1:3"),
     Kind.AUDIT: (told(EventKind.AUDIT_FOUND, count=1), "audit:dc1"),
     Kind.HALTED: (told(EventKind.INSTALLATION_HALTED), "halted:default"),
@@ -121,7 +124,9 @@ def test_every_command_that_is_named_exists_and_takes_what_it_is_given(line: str
 def test_no_subject_can_break_a_header_or_grow_without_end(kind: Kind, language: str) -> None:
     event, _ = EXAMPLES[kind]
     nasty = "x\r\nBcc: rival@example.net\x00{0}{server}" + "y" * 5000
-    ill = replace(event, server=nasty, connection=nasty, quarantined=(nasty,) if event.quarantined else (), by=nasty)
+    ill = replace(
+        event, server=nasty, connection=nasty, quarantined={nasty: nasty} if event.quarantined else {}, by=nasty
+    )
 
     subject = matters.subject(ill, language)
 
@@ -130,7 +135,7 @@ def test_no_subject_can_break_a_header_or_grow_without_end(kind: Kind, language:
 
 
 def test_what_is_filled_in_is_data_and_no_template() -> None:
-    event = replace(EXAMPLES[Kind.QUARANTINED][0], text="job {job} {0.__class__}", quarantined=("{order}",))
+    event = replace(EXAMPLES[Kind.QUARANTINED][0], text="job {job} {0.__class__}", quarantined={"{order}": "{job}"})
 
     said = matters.text(event, 1, "en")
 
