@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from provisioner.demo import life, promises, scenario, state
+from provisioner.demo import life, mail, promises, scenario, state
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.programs import PostgresFailed
 from provisioner.demo.scenario import Order
@@ -25,6 +25,9 @@ from provisioner.simulators.client import Control, ControlError
 
 #: How long the three orders may take before the demo gives up on them.
 ORDERS_SECONDS = 90.0
+
+#: How long a message to those in charge may take.
+MAIL_SECONDS = 15.0
 
 #: How often the orders are asked for.
 LOOK_SECONDS = 0.15
@@ -54,7 +57,8 @@ def demo(
     Order three dedicated servers in a simulated data centre and watch what happens.
 
     Everything that production has runs as a child process, on loopback only: PostgreSQL, broker, API, workers,
-    beat, Flower. Ends with 0 when every promise held, with 1 when not.
+    beat, Flower, and a mail server that keeps what those in charge are told. Ends with 0 when every promise held, with
+    1 when not.
     """
     if once and stay:
         raise typer.BadParameter("--once and --stay contradict each other")
@@ -130,7 +134,7 @@ class _Demo:
                 f"\nfirst order handed over {first.ended_at - self._began:.1f} s after start,"
                 f" {first.ended_at - first.ordered_at:.1f} s after it was ordered"
             )
-        found = self._promised(control, untouched)
+        found = [*self._promised(control, untouched), self._told()]
         self._console.print(f"\nThe rest of {first.ref}'s life:")
         api = Api(self._supervisor.api_url, self._billing)
         found += life.play(api, control, first, tend=self._supervisor.tend, say=self._lines.say)
@@ -188,6 +192,20 @@ class _Demo:
         )
         return found
 
+    def _told(self) -> promises.Promise:
+        """Show what arrived for those in charge: the second order's first server."""
+        mails = mail.read(self._supervisor.mail)
+        ends = time.monotonic() + MAIL_SECONDS
+        while not mails and time.monotonic() < ends:
+            self._supervisor.tend()
+            time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+            mails = mail.read(self._supervisor.mail)
+        for one in mails:
+            self._lines.say(f"mail to {one.to}: {one.subject}")
+        good = len(mails) == 1 and mails[0].to == scenario.ONCALL and "out of sale" in mails[0].subject
+        seen = ", ".join(one.subject for one in mails) or "no message"
+        return promises.Promise(f"{scenario.ONCALL} got one message: which server is out of sale, and why", good, seen)
+
     def _judge(self, found: list[promises.Promise]) -> bool:
         """Print every promise; return whether all held."""
         self._console.print("\nWhat was promised, by the simulated data centre's own books (not by our database):")
@@ -212,10 +230,12 @@ It stays up. Ctrl-C ends everything.
   token    {self._token}   (administrator; orders for the panel "demo")
   billing  {self._billing}   (for one-time passwords)
   logs     {self._supervisor.logs}
+  mail     {self._supervisor.mail}   (what those in charge were told)
 Type next, in another terminal:
   curl -H '{header}' {url}/v1/stock?package=starter
   curl -H '{header}' {url}/v1/jobs/{self._orders[1].job_id}
   . {environment}; ./run cli job show {self._orders[2].job_id}
+  . {environment}; ./run cli ticket list
 And while an order runs: kill -9 {self._supervisor.children.pid("worker-steps")}, the worker. The order completes."""
         )
         while True:

@@ -11,6 +11,9 @@ from provisioner.simulators.client import Control
 
 CONNECTION = "dc1"
 
+#: Who hears of what goes wrong there.
+DEPARTMENT, ONCALL = "dc1-oncall", "oncall@example.net"
+
 #: How often a list reading must show the install flag before it falls: the engine is to see it.
 OBSERVATIONS = 3
 
@@ -107,6 +110,7 @@ def prepare(control: Control, wanted: list[Order]) -> list[Json]:
 def connect(api: Api, simulated: Simulated, wanted: list[Order]) -> None:
     """Connect the data centre and make a package for each order, through the public API."""
     tls = {"fingerprint": simulated.certificate_sha256} if simulated.certificate_sha256 else {}
+    api.put(f"/v1/departments/{DEPARTMENT}", {"address": ONCALL})
     api.put(
         f"/v1/connections/{CONNECTION}",
         {
@@ -115,6 +119,7 @@ def connect(api: Api, simulated: Simulated, wanted: list[Order]) -> None:
             "username": simulated.admin_user,
             "password": PASSWORD,
             "tls": tls,
+            "in_charge": DEPARTMENT,
         },
     )
     for order in wanted:

@@ -54,6 +54,8 @@ SPANS = {
     "pass_over": 2.0,
     "canary": 2.0,
     "probe": 0.5,
+    "tell_again": 1.0,
+    "tell_gather": 2.0,
 }
 
 #: Every span of the steps' policies (settle, back-off, deadline) is multiplied by this.
@@ -87,6 +89,9 @@ IN_USE = "ddress already in use"
 #: The billing panel that the orders come from.
 PANEL = "demo"
 
+#: From whom messages to those in charge are.
+SENDER = "provisioner@example.net"
+
 #: The simulated administrator's password; it guards nothing but a simulation.
 PASSWORD = "demo-secret"  # noqa: S105
 
@@ -118,6 +123,7 @@ class Supervisor:
         self.exits: list[Exit] = []  #: who ended though nobody asked
         self._database = ""
         self._broker_url = ""
+        self._mail_url = ""
         self._simulated: Simulated | None = None
 
     @contextmanager
@@ -186,6 +192,11 @@ class Supervisor:
         return admin.token, billing.token
 
     @property
+    def mail(self) -> Path:
+        """Where the messages to those in charge arrive, a file each."""
+        return self._state.path / "mail"
+
+    @property
     def logs(self) -> Path:
         """Where the children's words are."""
         return self._state.logs
@@ -196,6 +207,8 @@ class Supervisor:
             "PROVISIONER_DATABASE_URL": self.postgres.url(self._database),
             "PROVISIONER_BROKER_URL": self._broker_url,
             "PROVISIONER_SECRET_KEY_FILE": str(self._state.path / "secret.key"),
+            "PROVISIONER_SMTP_URL": self._mail_url,
+            "PROVISIONER_SMTP_FROM": SENDER,
             "PROVISIONER_SPANS": json.dumps(SPANS),
             "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
             "PROVISIONER_POLICIES": json.dumps(POLICIES),
@@ -222,9 +235,12 @@ class Supervisor:
     def _start(self) -> None:
         for old in self._state.logs.glob("*.log"):
             old.unlink(missing_ok=True)
-        self._tell("starting: PostgreSQL, broker, API, workers, beat, Flower, a simulated data centre")
+        for old in self.mail.glob("*.eml"):
+            old.unlink(missing_ok=True)
+        self._tell("starting: PostgreSQL, broker, API, workers, beat, Flower, a mail sink, a simulated data centre")
         python = sys.executable
         self._begin("broker", [python, "-m", "provisioner.demo.broker"])
+        self._begin("mail", [python, "-m", "provisioner.demo.mail", "--folder", str(self.mail)])
         self._begin("simulator", [python, "-m", "provisioner.simulators", "--tls", *_fleet()])
         self.postgres.start()
         self._database = self._new_database()
@@ -233,6 +249,8 @@ class Supervisor:
         key.write(secret_key)
         self.wait("the broker", lambda: bool(self._first_line("broker", "redis://")))
         self._broker_url = self._first_line("broker", "redis://")
+        self.wait("the mail sink", lambda: bool(self._first_line("mail", "smtp")))
+        self._mail_url = self._first_line("mail", "smtp")
         # They load for a second before they ask the database anything; the tables are there by then. Who is
         # faster fails at a look, and looks again.
         self._start_ours()
@@ -248,7 +266,7 @@ class Supervisor:
         self._serve("api")
         self._begin("worker-steps", processes.worker_argv("steps", 2), restart=True)
         # it also reads the lists, so that a steps worker that is killed leaves no gap in the readings
-        self._begin("worker-control", processes.worker_argv("control,observe", 2), restart=True)
+        self._begin("worker-control", processes.worker_argv("control,outbox,observe", 3, "control"), restart=True)
         self._serve("flower")
 
     def complete(self) -> None:

@@ -64,7 +64,7 @@ class Told:
     by: str = ""  #: who asked for the job
     step: str = ""  #: that failed
     reason_class: str = ""
-    quarantined: tuple[str, ...] = ()  #: servers that the job left in quarantine, by their own fault
+    quarantined: Mapping[str, str] = field(default_factory=dict)  #: servers that the job left out of sale → why
 
 
 def matter(told: Told) -> str:
@@ -114,7 +114,7 @@ def text(told: Told, count: int, language: str) -> str:
     words = _words(matter(told), language)
     facts = _facts(told, count, language)
     labels = LABELS[language]
-    lines = [_filled(words.subject, facts, most=SUBJECT_MOST), "", f"{labels.what}: {_clean(told.text, TEXT_MOST)}"]
+    lines = [_filled(words.subject, facts, most=SUBJECT_MOST), "", f"{labels.what}: {_what(told)}"]
     if where := _where(told, labels):
         lines.append(f"{labels.where}: {where}")
     lines.append(f"{labels.since}: {told.at:%Y-%m-%d %H:%M:%S} UTC")
@@ -142,7 +142,7 @@ def language_of(given: str) -> str:
 
 
 def _facts(told: Told, count: int, language: str) -> dict[str, object]:
-    servers = told.quarantined or ((told.server,) if told.server else ())
+    servers = list(told.quarantined) or ([told.server] if told.server else [])
     named = ", ".join(servers[:SERVERS_MOST]) + (" …" if len(servers) > SERVERS_MOST else "")
     return {
         "connection": told.connection or "-",
@@ -155,6 +155,12 @@ def _facts(told: Told, count: int, language: str) -> dict[str, object]:
         "token": told.by.removeprefix("token ") or "-",
         "count": count,
     }
+
+
+def _what(told: Told) -> str:
+    """Give the event's own words, after those of the servers that it is about."""
+    said = [f"{server}: {why}" for server, why in list(told.quarantined.items())[:SERVERS_MOST]]
+    return _clean("; ".join([*said, told.text]), TEXT_MOST)
 
 
 def _where(told: Told, labels: "Labels") -> str:

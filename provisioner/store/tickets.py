@@ -29,7 +29,7 @@ SELECT e.id, e.kind, e.text, e.data, e.at, e.job_id, j.kind AS job_kind, j.state
        c.id AS connection_id, c.name AS connection, d.id AS department_id, d.name AS department, d.language,
        (SELECT st.name FROM step st WHERE st.attempt_id = a.id AND st.state = 'failed' AND st.direction = 'forward'
          ORDER BY st.pos DESC LIMIT 1) AS failed_step,
-       (SELECT jsonb_agg(jsonb_build_array(q.server_ref, q.step) ORDER BY q.id)
+       (SELECT jsonb_agg(jsonb_build_array(q.server_ref, q.step, q.reason) ORDER BY q.id)
           FROM attempt o JOIN quarantine q ON q.claim_id = o.claim_id
          WHERE o.job_id = e.job_id AND e.kind = 'job_ended' AND j.service_id IS NOT NULL
            AND q.step <> '' AND NOT q.site AND q.ended_at IS NULL) AS quarantined
@@ -291,7 +291,7 @@ def _latest(session: Session, ticket: int) -> tuple[Row | None, Row | None]:
 
 
 def _told(row: Row) -> Told:
-    quarantined: Sequence[tuple[str, str]] = row["quarantined"] or ()
+    quarantined: Sequence[tuple[str, str, str]] = row["quarantined"] or ()
     return Told(
         kind=EventKind(row["kind"]),
         text=row["text"],
@@ -308,5 +308,5 @@ def _told(row: Row) -> Told:
         by=row["created_by"] or "",
         step=quarantined[-1][1] if quarantined else row["failed_step"] or "",
         reason_class=row["reason_class"] or "",
-        quarantined=tuple(server for server, _ in quarantined),
+        quarantined={server: reason for server, _, reason in quarantined},
     )

@@ -234,6 +234,7 @@ def test_a_server_that_failed_is_told_when_its_order_is_through_and_again_when_i
 
     assert told == [("quarantined:dc1:install_os", "open", 1)]
     assert str(post.mails[0]["Subject"]) == "[1] dc1: install_os failed on server 101: out of sale"
+    assert "What: 101: the DCIM says that the install failed; job succeeded" in post.texts[0]
     assert "provisioner server release dc1 101" in post.texts[0]
     assert "Where: connection dc1, server 101, order ord-1 of panel, job 1" in post.texts[0]
     assert post.tickets() == [("quarantined:dc1:install_os", "closed", 1)]

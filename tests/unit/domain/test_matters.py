@@ -1,0 +1,155 @@
+"""What is told, under which key, and in which words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from provisioner.cli import main
+from provisioner.domain import matters
+from provisioner.domain.events import EventKind
+from provisioner.domain.matters import Kind, Told
+from provisioner.domain.states import JobKind, JobState
+from provisioner.errors import FailureClass, Invalid
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MIGRATION = Path(__file__).parents[3] / "provisioner" / "store" / "migrations" / "versions" / "0002_people.py"
+PLAIN = Told(
+    EventKind.JOB_ENDED, "job failed: the disk is dead", AT, department="default", connection="dc1", server="101",
+    claim=3, order="ord-1 of panel", job=7, job_kind="open", job_state="failed", by="token bill", step="install_os",
+    reason_class="server",
+)  # fmt: skip
+
+
+def told(kind: EventKind, **data: object) -> Told:
+    return replace(PLAIN, kind=kind, data=data)
+
+
+#: one event of each kind of matter
+EXAMPLES = {
+    Kind.RESTRICTED: (told(EventKind.CONNECTION_RESTRICTED, step="install_os"), "restricted:dc1:install_os"),
+    Kind.PAUSED: (told(EventKind.CONNECTION_PAUSED, by="away"), "paused:dc1"),
+    Kind.HELD: (told(EventKind.HELD, step="ping", **{"class": "unknown"}), "held:dc1:ping:unknown"),
+    Kind.GUARD: (told(EventKind.HELD), "guard:token bill"),
+    Kind.FAILED: (PLAIN, "failed:dc1:open:install_os:server"),
+    Kind.QUARANTINED: (
+        replace(PLAIN, quarantined={"101": "the disk is dead", "102": "silent"}),
+        "quarantined:dc1:install_os",
+    ),
+    Kind.RELEASE: (told(EventKind.RELEASE_INCOMPLETE, step="release"), "release:dc1:3"),
+    Kind.AUDIT: (told(EventKind.AUDIT_FOUND, count=1), "audit:dc1"),
+    Kind.HALTED: (told(EventKind.INSTALLATION_HALTED), "halted:default"),
+}
+every_language = pytest.mark.parametrize("language", sorted(matters.WORDS))
+every_kind = pytest.mark.parametrize("kind", list(Kind))
+
+
+@every_kind
+def test_each_kind_of_trouble_has_its_key(kind: Kind) -> None:
+    event, key = EXAMPLES[kind]
+
+    assert matters.matter(event) == key
+    assert len(key.split(":")) == len(matters.PARTS[kind]) + 1
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+def test_what_the_outbox_is_given_is_what_may_be_told(kind: EventKind) -> None:
+    trigger = MIGRATION.read_text().partition("WHEN (NEW.kind IN (")[2].partition("))")[0]
+    healed = kind is EventKind.CONNECTION_HEALED  # it only hurries the look at what is over
+
+    assert (f"'{kind}'" in trigger) == (bool(matters.matter(told(kind, step="ping"))) or healed)
+
+
+@pytest.mark.parametrize("state", list(JobState))
+@pytest.mark.parametrize("reason", [*FailureClass, ""])
+def test_only_a_job_that_failed_and_not_for_its_order_is_told(state: JobState, reason: str) -> None:
+    event = replace(PLAIN, job_state=state, reason_class=reason)
+
+    assert bool(matters.matter(event)) == (state is JobState.FAILED and reason != FailureClass.INPUT)
+
+
+@pytest.mark.parametrize("kind", [JobKind.RETEST, JobKind.QUARANTINE])
+def test_who_asked_by_hand_waits_for_the_answer_and_nobody_else_is_told(kind: JobKind) -> None:
+    by_hand = replace(PLAIN, job_kind=kind, by="cli anna")
+
+    assert matters.matter(by_hand) == ""
+    assert matters.matter(replace(by_hand, by="engine")) != ""
+
+
+@every_language
+@every_kind
+def test_every_text_is_whole_and_says_what_to_do(kind: Kind, language: str) -> None:
+    event, key = EXAMPLES[kind]
+
+    said = matters.text(event, 40, language)
+    over = matters.all_clear(key, 40, language)
+
+    assert event.text in said
+    assert "2026-01-02 03:04:05 UTC" in said
+    assert "40" in said
+    assert "40" in over
+    assert "provisioner " in said
+    assert not any(brace in said + over for brace in "{}")
+
+
+def commands(language: str) -> Iterator[str]:
+    for kind, (event, _) in EXAMPLES.items():
+        for line in matters.text(event, 1, language).splitlines():
+            _, found, command = line.rpartition("provisioner ")
+            if found and not command.startswith("connection put"):
+                yield pytest.param(command.strip("`.").split("`")[0], id=f"{kind}: {command}")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("line", [one for language in matters.WORDS for one in commands(language)])
+def test_every_command_that_is_named_exists_and_takes_what_it_is_given(line: str) -> None:
+    command: Any = typer.main.get_command(main.make())
+    context = command.make_context("provisioner", [], resilient_parsing=True)
+    words = shlex.split(line)
+    while hasattr(command, "resolve_command"):
+        _name, command, words = command.resolve_command(context, words)
+        context = command.context_class(command, parent=context)
+
+    command.make_context(command.name, list(words), parent=context.parent)
+
+
+@every_language
+@every_kind
+def test_no_subject_can_break_a_header_or_grow_without_end(kind: Kind, language: str) -> None:
+    event, _ = EXAMPLES[kind]
+    nasty = "x\r\nBcc: rival@example.net\x00{0}{server}" + "y" * 5000
+    ill = replace(
+        event, server=nasty, connection=nasty, quarantined={nasty: nasty} if event.quarantined else {}, by=nasty
+    )
+
+    subject = matters.subject(ill, language)
+
+    assert subject.isprintable()
+    assert len(subject) <= matters.SUBJECT_MOST
+
+
+def test_what_is_filled_in_is_data_and_no_template() -> None:
+    event = replace(EXAMPLES[Kind.QUARANTINED][0], text="job {job} {0.__class__}", quarantined={"{order}": "{job}"})
+
+    said = matters.text(event, 1, "en")
+
+    assert "job {job} {0.__class__}" in said
+    assert "server {order}" in said
+
+
+def test_a_text_of_another_language_is_refused_by_name() -> None:
+    assert matters.language_of("en") == "en"
+    with pytest.raises(Invalid, match="there are en"):
+        matters.language_of("xx")
+
+
+@every_language
+def test_a_language_has_words_for_everything(language: str) -> None:
+    assert set(matters.WORDS[language]) == set(Kind)
+    assert language in matters.LABELS
