@@ -110,7 +110,7 @@ def _queued(job: Facts, spans: Spans) -> Outlook:
                 at(job["created_at"]) if not job["attempts"] else None,
                 RECONCILER,
                 at(job["plan_at"]),
-                "then it takes the next free server",
+                "then it takes the next free server" if job["kind"] == JobKind.OPEN else "then it begins",
             )
 
 
@@ -221,7 +221,9 @@ def _late(job: Facts, live: Facts, step: Facts) -> str:
     deadline = at(step["deadline_at"])
     if deadline is None:
         return ""
-    if live["direction"] == Direction.BACK:
+    if job["kind"] != JobKind.OPEN:
+        then = _late_elsewhere(JobKind(job["kind"]), back=live["direction"] == Direction.BACK)
+    elif live["direction"] == Direction.BACK:
         then = "this undo counts as failed, the server stays out of sale and a job of its own goes on with it"
     elif any(row["name"] == "hand_over" and row["acted_at"] for row in live["steps"]):
         then = "a person is asked: the server may be the customer's already"
@@ -232,6 +234,19 @@ def _late(job: Facts, live: Facts, step: Facts) -> str:
     else:
         then = "all is undone, the server quarantined and the next one tried"
     return f"if nothing changes until {clock(deadline)}, {then}"
+
+
+def _late_elsewhere(kind: JobKind, *, back: bool) -> str:
+    """Say what a deadline brings where no server can be given up for another."""
+    match kind:
+        case JobKind.CLOSE | JobKind.RELEASE | JobKind.QUARANTINE:
+            return "it is tried again with growing distance, and then a person is asked"
+        case JobKind.RETEST:
+            return "the server stays in quarantine"
+        case JobKind.ADD_ADDRESS if not back:
+            return "what was taken is given back, and the job fails"
+        case _:
+            return "it is held for a person: the server is the customer's"
 
 
 def label(kind: str, step: Facts, steps: Sequence[Facts]) -> str:

@@ -129,3 +129,12 @@ def test_a_job_that_waits_says_for_which_and_how_long_such_a_job_takes(api: Serv
     second = api.post("/v1/services/ord-1/suspend", {}, who="billing").json["job"]
 
     assert f"job {first['id']} (reinstall) goes first; such a job usually takes 10 to 40 minutes" in second["sentence"]
+
+
+def test_what_is_said_of_a_job_on_a_customers_server_never_speaks_of_another(api: Served) -> None:
+    queued = api.post("/v1/services/ord-1/suspend", {}, who="billing").json["job"]
+    api.tick()
+    running = api.get(f"/v1/jobs/{queued['id']}", who="billing").json
+
+    assert queued["sentence"].endswith("then it begins")
+    assert "it is held for a person: the server is the customer's" in running["sentence"], running["sentence"]
