@@ -37,6 +37,7 @@ SHORT = Spans(
 #: settle times are outlasted by the fake's effects, which come after a number of list calls
 SCALE = 0.002
 PATIENCE = timedelta(seconds=60)
+INSTALL_SETTLES = timedelta(seconds=1.5)
 
 
 @dataclass
@@ -88,6 +89,11 @@ class Site:
         # deadlines stay long: on a busy machine a good server would else be given up
         scaled = recipes.policies({}, scale=scale)
         self.policies = {name: replace(one, deadline=max(one.deadline, PATIENCE)) for name, one in scaled.items()}
+        # three lists must fit into it, and no gap between two may outlast it, on a busy machine too
+        install = self.policies["install_os"]
+        self.policies["install_os"] = replace(
+            install, settle=max(install.settle, INSTALL_SETTLES), visible=max(install.visible, INSTALL_SETTLES)
+        )
         self.engine = EngineStore(self.database, spans)
         self.reconciler = ReconcilerStore(self.database, spans)
         self.planner = PlanningStore(self.database, spans)
