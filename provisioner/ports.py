@@ -627,12 +627,16 @@ class Tickets(Protocol):
         """Say whether events are to be told, and whether a message is due that nobody is at work on."""
         ...
 
+    def ask(self) -> bool:
+        """Say whether a wake-up is to be sent again: the last one seems lost."""
+        ...
+
     def project(self, limit: int) -> int:
         """Make tickets and messages of at most *limit* events, one commit; returns how many events."""
         ...
 
     def settle(self) -> int:
-        """Close the tickets whose trouble is over, with a word about it; returns how many."""
+        """Close the tickets whose trouble is over, remind of those that stay open; returns how many it said."""
         ...
 
     def take(self, owner: str) -> Delivery | None:

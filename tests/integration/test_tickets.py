@@ -14,16 +14,19 @@ import pytest
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
 from provisioner.domain.events import EventKind
+from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
 from provisioner.domain.spans import Spans
+from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import InstallEnd
-from provisioner.errors import BadValue, Invalid, RemoteError, Unreachable
+from provisioner.errors import BadValue, Invalid, PoolEmpty, RemoteError, Unreachable
 from provisioner.ports import Delivery, Message
 from provisioner.store import connections
 from provisioner.store.database import Session
+from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import operate, servers, tell
 from tests.fakes import mail as fake
-from tests.site import SHORT, Site
+from tests.site import OS, SHORT, Site
 
 ONCALL = "oncall@example.net"
 #: what is told again is told at once, so that a test need not wait
@@ -276,8 +279,12 @@ def test_an_order_that_failed_for_good_is_told_and_one_that_succeeds_ends_it(pos
     site = post.site
     site.database.rows("UPDATE package SET attempts_max = 1, stock_wait_seconds = 0.01")
     job = site.order("ord-1").job_id
-    site.run(lambda: bool(site.job(job)["stock_since"]))
-    site.reconciler.sweep()
+
+    def over() -> bool:
+        site.reconciler.sweep()
+        return bool(site.job(job)["state"] == "failed")
+
+    site.run(over)
     post.tell()
     told = post.tickets()
     site.database.rows("UPDATE package SET stock_wait_seconds = 3600")
@@ -334,6 +341,101 @@ def test_what_an_audit_finds_is_told_until_nothing_of_it_is_left(post: Post) -> 
     assert open_ == [("audit:dc1", "open", 1)]
     assert post.tickets() == [("audit:dc1", "closed", 1)]
     assert "provisioner audit --kept --connection dc1" in post.texts[0]
+
+
+def handed(site: Site) -> None:
+    site.world.add_server("101")
+    job = site.order().job_id
+    site.run(site.ended(job))
+
+
+def wish(site: Site, kind: JobKind, ref: str = "ord-1", *, by: str = "cli anna", **params: object) -> int:
+    asked, due = site.life.wish("panel", ref, Wish(kind, params), by=by, policies=site.policies)
+    site.waker.wake(due)
+    return asked.job_id
+
+
+def test_a_close_that_stands_half_way_is_told_until_the_server_is_clean(post: Post) -> None:
+    site = post.site
+    handed(site)
+    site.world.fault("set_domain", PoolEmpty, times=None)
+    job = wish(site, JobKind.CLOSE)
+    site.run(lambda: bool(site.database.value("SELECT count(*) FROM event WHERE kind = 'release_incomplete'")))
+    post.tell()
+    told = post.tickets()
+    site.world.heal()
+    site.database.rows("UPDATE attempt SET resume_at = clock_timestamp() WHERE state = 'waiting'")
+    site.run(site.ended(job))
+    post.tell()
+
+    assert told == [("release:dc1:1", "open", 1)]
+    assert str(post.mails[0]["Subject"]) == "[1] dc1: server 101 could not be cleaned up"
+    assert post.tickets() == [("release:dc1:1", "closed", 1)]
+
+
+def test_a_token_that_asks_for_too_much_is_told_once_until_nothing_is_held(post: Post) -> None:
+    site = post.site
+    handed(site)
+    site.database.rows(
+        "INSERT INTO service (panel, external_ref, package_id, package, state, customer_ref, login, hostname, os, "
+        "fingerprint, handed_over_at) SELECT 'panel', 'svc-' || n, p.id, s.package, 'active', 'c', 'l', 'h', 'o', "
+        "'{}', clock_timestamp() FROM generate_series(1, 25) n, package p, service s LIMIT 25"
+    )
+    for n in range(1, 26):
+        wish(site, JobKind.REINSTALL, f"svc-{n}", by="token shop", os=OS)
+    post.tell()
+    told = post.tickets()
+    site.life.drop("token shop")
+    post.tell()
+
+    assert told == [("guard:token shop", "open", 1)]
+    assert "provisioner token drop shop" in post.texts[0]
+    assert post.tickets() == [("guard:token shop", "closed", 1)]
+
+
+def test_a_matter_that_stays_open_is_said_again_with_all_that_it_said(post: Post) -> None:
+    post.restrict()
+    post.tell()
+    for _ in range(2):
+        post.site.database.rows("UPDATE delivery SET sent_at = sent_at - interval '25 h'")
+        post.tell()
+        post.tell()
+
+    assert len(post.mails) == 3
+    assert [text.startswith("Still so, since 20") for text in post.texts] == [False, True, True]
+    assert all(text.count("Still so") <= 1 and text.count("What to do") == 1 for text in post.texts)
+    assert post.mails[2]["References"] == post.mails[0]["Message-ID"]
+
+
+def test_an_event_of_a_newer_release_waits_and_one_without_words_is_passed_over(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post.restrict()
+    post.site.database.rows("ALTER TABLE event DISABLE TRIGGER event_for_people")
+    post.site.database.rows(
+        "WITH e AS (INSERT INTO event (connection_id, seq, kind, text) VALUES (1, 900, 'melted', 'x') RETURNING id) "
+        "INSERT INTO outbox SELECT id FROM e"
+    )
+    monkeypatch.setattr("provisioner.domain.matters.subject", lambda *_: 1 / 0)
+    post.tell()
+    monkeypatch.undo()
+    post.heal()
+    post.restrict("ping")
+    post.site.database.rows("INSERT INTO outbox SELECT max(id) FROM event")
+    post.tell()
+
+    assert [str(mail["Subject"]) for mail in post.mails] == ["[1] dc1: ping fails for the place's fault, orders wait"]
+    assert post.site.database.value("SELECT count(*) FROM outbox") == 1
+
+
+def test_a_wake_up_that_nobody_takes_is_not_sent_with_each_tick(post: Post) -> None:
+    site = post.site
+    site.tickets = TicketsStore(site.database, replace(AT_ONCE, wake_grace=3000.0))
+    post.restrict()
+    for _ in range(5):
+        tell.project(tickets=site.tickets, waker=site.waker, sweep=False)
+
+    assert site.waker.deliveries == 2  # with the message, and once more: the first may be lost
 
 
 # --- more of the same -----------------------------------------------------------------------------------------------
