@@ -16,10 +16,10 @@ log = structlog.get_logger()
 #: one turn an installation: a mail server that hangs holds one slot of one worker
 TURN = "deliver"
 
-#: asked each tick: one statement, both parts by an index
+#: asked each tick: one statement, both parts by an index, which only a clock that stands still can use
 LOOK = """
 SELECT EXISTS (SELECT FROM outbox) AS told,
-       EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= clock_timestamp())
+       EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= now())
        AND NOT EXISTS (SELECT FROM heartbeat WHERE name = %(turn)s AND at > clock_timestamp()) AS due"""
 
 #: one projection at a time: two would meet at a matter from two sides
@@ -137,7 +137,7 @@ UPDATE heartbeat SET at = clock_timestamp() WHERE name = %(turn)s AND data ->> '
 TAKE = """
 WITH due AS (
   SELECT d.id FROM delivery d
-   WHERE d.sent_at IS NULL AND d.due_at <= clock_timestamp()
+   WHERE d.sent_at IS NULL AND d.due_at <= now()
      AND (d.lease_until IS NULL OR d.lease_until <= clock_timestamp())
      AND NOT EXISTS (SELECT FROM delivery e WHERE e.ticket_id = d.ticket_id AND e.n < d.n AND e.sent_at IS NULL)
    ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED),

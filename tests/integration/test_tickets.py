@@ -22,6 +22,7 @@ from provisioner.drivers.fake import InstallEnd
 from provisioner.errors import BadValue, Invalid, PoolEmpty, RemoteError, Unreachable
 from provisioner.ports import Delivery, Message
 from provisioner.store import connections
+from provisioner.store import tickets as store
 from provisioner.store.database import Session
 from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import operate, servers, tell
@@ -715,6 +716,31 @@ def test_an_idle_tick_costs_one_statement(post: Post) -> None:
         tell.project(tickets=post.site.tickets, waker=post.site.waker, sweep=False)
 
     assert len(count.statements) == 1
+
+
+@pytest.mark.parametrize("name", ["LOOK", "TAKE", "OVER", "SILENT", "AGAIN", "SENT", "PUT_OFF", "LATEST"])
+def test_no_statement_reads_what_is_over_and_sent(post: Post, name: str) -> None:
+    run = post.site.database.rows
+    run(
+        "WITH t AS (INSERT INTO ticket (department_id, connection_id, matter, subject, state, closed_at) "
+        "SELECT 1, 1, 'paused:dc1', 'x', 'closed', clock_timestamp() FROM generate_series(1, 5000) RETURNING id) "
+        "INSERT INTO delivery (ticket_id, n, kind, text, sent_at) SELECT t.id, n, 'open', repeat('x', 300), now() "
+        "FROM t, generate_series(1, 3) n"
+    )
+    post.restrict()
+    post.site.tickets.project(100)
+    run("ANALYZE ticket, delivery")
+
+    plan = "\n".join(
+        next(iter(row.values()))
+        for row in run(
+            f"EXPLAIN {getattr(store, name)}", turn="deliver", lease=30.0, remind=86400.0, matter="x", ref="", why="",
+            id=1, tries=1, first=60.0, most=3600.0, ticket=1,
+        )
+    )  # fmt: skip
+
+    assert "Seq Scan on ticket" not in plan, plan
+    assert "Seq Scan on delivery" not in plan, plan
 
 
 def test_no_planted_secret_is_in_any_message(post: Post) -> None:
