@@ -345,6 +345,7 @@ class Refusal(StrEnum):
     NO_SLOT = "no_slot"  #: the connection is as busy as it may be
     AWAY = "away"  #: the connection is paused
     HALTED = "halted"  #: the database went back, or is a copy: a person must look first
+    NEWER = "newer"  #: it holds what only a newer release knows: a worker of that one must take it
 
 
 class Engine(Protocol):
@@ -352,6 +353,14 @@ class Engine(Protocol):
 
     def claim(self, attempt_id: int, pos: int, *, owner: str, task_id: str, worker: str) -> Touched | Refusal:
         """Take the attempt if it may run now at *pos*; the claim issues the epoch."""
+        ...
+
+    def give_back(self, touched: Touched) -> Sequence[Wakeup]:
+        """Let the attempt go uncounted, to be looked at again after `wake_grace`; returns the messages that are due."""
+        ...
+
+    def put_off(self, attempt_id: int, pos: int) -> None:
+        """Let a ready attempt's message, which nobody here can read, be sent again after `wake_grace`."""
         ...
 
     def remember(self, touched: Touched, decision: Decision) -> StepRow | None:

@@ -37,7 +37,7 @@ class Accelerator(bootsteps.StartStopStep):
 def make() -> Celery:
     """Give the application, with tasks, schedule and the accelerator."""
     made = wiring().celery
-    made.conf.update(imports=("workers.tasks",))
+    made.conf.update(imports=("workers.tasks",), worker_consumer="workers.consumer:Patient")
     made.conf.beat_schedule = {
         "reconcile": {
             "task": "control.reconcile",
