@@ -218,12 +218,14 @@ def cancel(site: Site, job: int) -> None:
     operate.cancel(job, operate.Operator("cli anna", site.services, site.waker, site.policies))
 
 
-def after_one_failed(site: Site, **changes: str) -> int:
-    """Let an order fail on server 101 and go through on the next."""
+def after_one_failed(site: Site, *, blameless: bool = False, **changes: str) -> int:
+    """Let an order fail on server 101, which the place may be to blame for, and go through on the next."""
     ill = site.world.add_server("101")
     ill.install_ends = [InstallEnd.FAILED]
     job = site.order(**changes).job_id
     site.run(lambda: site.database.value("SELECT count(*) FROM quarantine") == 1)
+    if blameless:
+        site.database.rows("UPDATE quarantine SET site = true, retested_at = clock_timestamp()")
     site.world.add_server("102")
     site.run(site.ended(job))
     assert site.job(job)["state"] == "succeeded"
@@ -245,6 +247,13 @@ def test_a_server_that_failed_is_told_when_its_order_is_through_and_again_when_i
     assert "Where: connection dc1, server 101, order ord-1 of panel, job 1" in post.texts[0]
     assert post.tickets() == [("quarantined:dc1:install_os", "closed", 1)]
     assert len(post.mails) == 2
+
+
+def test_a_server_that_the_place_is_to_blame_for_is_no_matter_of_its_own(post: Post) -> None:
+    after_one_failed(post.site, blameless=True)
+    post.tell()
+
+    assert post.mails == []
 
 
 def release(site: Site) -> int:
