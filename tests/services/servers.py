@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +28,6 @@ READY_SECONDS = 60.0
 #: below those that the kernel gives to clients: a server that is away must find its port free when it comes back
 PORTS = (20_000, 32_000)
 RABBIT = Path("/usr/lib/rabbitmq/bin")  #: the scripts themselves: the ones on the path insist on the system's user
-SMALL_MB = 160
 
 
 def wait(what: str, held: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
@@ -113,7 +112,9 @@ class Server:
         if name in self.children:
             self.children.stop(name)
         tied = tethered(argv, uid=self.uid, farewell=farewell)
-        self.children.start(name, tied, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **env}, log=self.log, cwd=Path("/"))
+        self.children.start(
+            name, tied, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **env}, log=self.log, cwd=Path("/")
+        )
 
     def run(self, argv: list[str], env: Mapping[str, str] | None = None) -> str:
         """Run a tool of the server to its end, as the server's user."""
@@ -192,8 +193,8 @@ class Redis(Server):
         self.until_it_answers()
 
     @contextmanager
-    def client(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 - redis-py's types
-        made = redis.Redis(port=self.port, socket_timeout=2, retry=None)
+    def client(self) -> Iterator[redis.Redis]:
+        made = redis.Redis(port=self.port, socket_timeout=2)
         try:
             yield made
         finally:
@@ -276,10 +277,9 @@ class RabbitMQ(Server):
         return "memory" in self.ctl("eval", "rabbit_alarm:get_alarms().")
 
     def empty(self) -> None:
-        with self.connection() as connection, connection.channel() as channel:
-            for queue in ("steps", "observe", "control", "outbox"):
-                with suppress(amqp.exceptions.NotFound):
-                    channel.queue_purge(queue)
+        with self.connection() as connection:
+            for queue in ("steps", "observe", "control"):
+                connection.channel().queue_purge(queue)
 
     def heal(self) -> None:
         self.thaw_if_there()
@@ -294,21 +294,23 @@ class Postgres(Server):
 
     name = "postgresql"
 
-    def __init__(self, folder: Path, *, data: Path | None = None) -> None:
-        """Keep the data in *data*, a folder on some other file system, or beside the log."""
+    def __init__(self, folder: Path, *, data: Path | None = None, log_elsewhere: bool = False) -> None:
+        """Keep the tables in *data*, a folder on some other file system; *log_elsewhere*: the log not."""
         places = sorted(SYSTEM.glob("*/bin"), key=lambda one: int(one.parent.name), reverse=True)
         self.program = program("postgres", "postgresql", *places)
         super().__init__(folder)
         self.bin = Path(self.program).resolve().parent
         self.data = (data or self.home) / "data"
+        self.log_elsewhere = log_elsewhere
 
     def begin(self) -> None:
         """Start it, with a new cluster where there is none."""
         if not self.data.exists():
-            self.run(
-                [str(self.bin / "initdb"), f"--pgdata={self.data}", f"--username={ROLE}", "--auth=trust",
-                 "--encoding=UTF8", "--locale=C.UTF-8", "--wal-segsize=1", "--no-sync"]
-            )  # fmt: skip
+            argv = [str(self.bin / "initdb"), f"--pgdata={self.data}", f"--username={ROLE}", "--auth=trust"]
+            argv += ["--encoding=UTF8", "--locale=C.UTF-8", "--wal-segsize=1", "--no-sync"]
+            if self.log_elsewhere:
+                argv.append(f"--waldir={self.home / 'wal'}")
+            self.run(argv)
         settings = {
             "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
             "max_connections": "100", "shared_buffers": "32MB", "timezone": "UTC", "log_timezone": "UTC",
@@ -346,4 +348,4 @@ class Postgres(Server):
         wait("PostgreSQL is gone", lambda: self.pid is None)
 
 
-BROKERS: dict[str, type[Redis] | type[RabbitMQ]] = {"redis": Redis, "rabbitmq": RabbitMQ}
+BROKERS: dict[str, type[Redis | RabbitMQ]] = {"redis": Redis, "rabbitmq": RabbitMQ}

@@ -80,9 +80,7 @@ def test_a_broker_that_is_killed_comes_back_on_what_it_kept(
         record_property(name, value)
 
 
-def test_a_broker_that_hangs_holds_up_nobody_who_orders(
-    site: Works, broker: Broker, record_property: Record
-) -> None:
+def test_a_broker_that_hangs_holds_up_nobody_who_orders(site: Works, broker: Broker, record_property: Record) -> None:
     site.take(4, "hang")
     site.under_way(2)
     broker.freeze()

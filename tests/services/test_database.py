@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -133,11 +134,11 @@ def small_disk() -> Iterator[Disk]:
     if os.geteuid() != 0:
         pytest.fail("only root can mount a small disk: run this tier as root", pytrace=False)
     folder = Path(tempfile.mkdtemp(prefix="provisioner-disk-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0755", "tmpfs", folder], check=True)
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0755", "tmpfs", folder], check=True)
     try:
         yield Disk(folder)
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["/bin/umount", folder], check=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -147,14 +148,14 @@ def disk() -> Iterator[Disk]:
         yield made
 
 
-@pytest.fixture
-def cramped(disk: Disk, servers_folder: Path) -> Iterator[Postgres]:
-    """Have a PostgreSQL whose data and log lie on the small disk."""
+@pytest.fixture(params=["tables", "tables and log"])
+def cramped(request: pytest.FixtureRequest, disk: Disk, servers_folder: Path) -> Iterator[Postgres]:
+    """Have a PostgreSQL whose tables, and whose log too, lie on the small disk."""
     own = servers_folder / "cramped"
     own.mkdir(mode=0o711)
     home = disk.folder / "home"
     home.mkdir(mode=0o700)
-    server = Postgres(own, data=home)
+    server = Postgres(own, data=home, log_elsewhere=request.param == "tables")
     server.give(home)
     try:
         server.begin()
@@ -165,7 +166,11 @@ def cramped(disk: Disk, servers_folder: Path) -> Iterator[Postgres]:
 
 
 def use_up(server: Postgres) -> None:
-    """Write to the log until there is no room for more, as work would within hours."""
+    """Write until there is no room for more, neither in tables nor in the log, as work would within hours."""
+    with suppress(psycopg2.Error):
+        server.ask("CREATE TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+    if server.log_elsewhere:
+        return
     with suppress(psycopg2.Error):
         while True:
             server.ask("SELECT pg_logical_emit_message(false, 'ballast', repeat('x', 200000))")
@@ -181,13 +186,14 @@ def test_a_disk_that_is_full_loses_nothing(
         since = len(site.answers)
         disk.fill()
         use_up(cramped)
-        site.wait("an order refused", lambda: site.order("late").status == 503, 60)
+        number = itertools.count()
+        site.wait("an order refused", lambda: site.order(f"late-{next(number)}").status == 503, 60)
         site.spend(STILL_SECONDS)
         before = acts(site)
         ends = time.monotonic() + STILL_SECONDS
         while time.monotonic() < ends:
-            site.order("late")
-            site.spend(0.5)
+            site.order(f"late-{next(number)}")
+            site.spend(0.3)
         meanwhile, told = acts(site) - before, refused(site.answers[since:])
         died = cramped.pid is None
 
@@ -200,7 +206,9 @@ def test_a_disk_that_is_full_loses_nothing(
         figures = site.finish(back)
 
         site.judged()
+        assert died is not cramped.log_elsewhere
         assert len(told) >= 5
+        assert died or {one.body["detail"] for one in told} == {"the database can't take it now (53100)"}
         assert meanwhile == 0, "an act without a claim"
         record_property("PostgreSQL", "ended" if died else "stayed up")
         record_property("orders are taken after, s", round(served, 1))

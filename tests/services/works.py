@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,8 @@ SERVERS = 80
 PATIENCE = 120.0
 #: what a person is told of a job, for a test that waits in vain
 STANDS = """
-SELECT j.id, j.state, j.waits_for, a.state AS attempt, a.pos, s.name, s.state AS step, s.outcome, j.reason, a.reason AS why
+SELECT j.id, j.state, j.waits_for, a.state AS attempt, a.pos, s.name, s.state AS step, s.outcome, j.reason,
+       a.reason AS why
   FROM job j LEFT JOIN attempt a ON a.job_id = j.id AND a.state <> 'ended'
   LEFT JOIN step s ON s.attempt_id = a.id AND s.pos = a.pos
  WHERE j.state NOT IN ('succeeded', 'cancelled', 'superseded')"""
@@ -128,8 +129,8 @@ class Works(Town):
         self.wait("work in the middle", lambda: (self.look(sql) or 0) >= least, PATIENCE)
 
     def all_done(self) -> bool:
-        """Tell whether every job has ended, or is with a person."""
-        return self.look("SELECT count(*) FROM job WHERE ended_at IS NULL AND state <> 'interrupted'") == 0
+        """Tell whether every job has ended."""
+        return bool(self.look("SELECT count(*) = 0 FROM job WHERE ended_at IS NULL"))
 
     def finish(self, healed: float) -> dict[str, float]:
         """
@@ -181,12 +182,3 @@ def works(postgres: Postgres, broker: Broker, name: str, *, servers: int = SERVE
     finally:
         made.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def healed(heal: Callable[[], None]) -> Iterator[None]:
-    """Have *heal* done at the end, however that came."""
-    try:
-        yield
-    finally:
-        heal()
