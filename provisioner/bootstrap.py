@@ -27,6 +27,7 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
+from provisioner.store.heartbeats import HeartbeatStore
 from provisioner.store.holds import HoldsStore
 from provisioner.store.installation import InstallationStore, greet
 from provisioner.store.life import LifeStore
@@ -41,7 +42,7 @@ from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyVault
-from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryWaker, celery_app
+from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
 
 DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
 
@@ -64,6 +65,7 @@ class App:
     holds: HoldsStore
     catalogue: CatalogueStore
     reads: ReadsStore
+    heartbeats: HeartbeatStore
     installation: InstallationStore
     audits: AuditStore
     tickets: TicketsStore
@@ -73,6 +75,7 @@ class App:
     drivers: Registry
     prober: NetworkProber
     waker: Waker
+    broker: CeleryBroker
     celery: CeleryApp
 
     def tools(self, *interrupted: type[BaseException]) -> Tools:
@@ -123,6 +126,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         holds=HoldsStore(database),
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
+        heartbeats=HeartbeatStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
         tickets=TicketsStore(database, spans),
@@ -132,6 +136,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         drivers=Registry(EndpointLoader(database, vault, spans)),
         prober=NetworkProber(),
         waker=sender if worker else BackgroundWaker(sender),
+        broker=CeleryBroker(celery),
         celery=celery,
     )
 

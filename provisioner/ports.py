@@ -830,8 +830,52 @@ class Reads(Protocol):
         """List tickets, newest first, each with its messages; one of them, or the open ones, or all."""
         ...
 
+    def workers(self) -> Sequence[Facts]:
+        """Give the workers that gave a sign of life: name, version, queues, age in seconds."""
+        ...
+
+    def fleet(self) -> Sequence[Facts]:
+        """Give each connection as the doctor sees it: state, reason, age of the list, who is in charge."""
+        ...
+
+    def waiting(self, grace_seconds: float) -> Sequence[Facts]:
+        """Give what waits, by reason: how many, and the oldest job with its age; messages repeat after the grace."""
+        ...
+
+    def jobs_by_state(self) -> Sequence[Facts]:
+        """Count the jobs that have not ended, by state."""
+        ...
+
+    def quarantined(self) -> Sequence[Facts]:
+        """Count the servers in quarantine, by connection."""
+        ...
+
     def health(self) -> Facts:
         """Give what readiness rests on. Raises `Overloaded` when the database can't be asked."""
+        ...
+
+
+class Heartbeats(Protocol):
+    """Signs of life of our own processes."""
+
+    def note(self, worker: str, *, version: str, queues: Sequence[str]) -> None:
+        """Say that *worker* lives, and what it serves; what was silent for a day is forgotten."""
+        ...
+
+    def forget(self, worker: str) -> None:
+        """Take a worker that ends by itself off the list."""
+        ...
+
+    def try_writing(self) -> None:
+        """Write a row of the doctor's own, and commit. Raises `Overloaded` when the database takes nothing."""
+        ...
+
+
+class Broker(Protocol):
+    """The broker as the doctor sees it."""
+
+    def trouble(self) -> str:
+        """Connect within a few seconds; "" when it answers, else why not, without a password."""
         ...
 
 
