@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -182,15 +183,12 @@ def _mail(settings: Settings, spans: Spans) -> EmailDesk | None:
 
 def owner(settings: Settings) -> str:
     """Give a lease owner's name: host, boot, pid namespace, pid, start time, and a random part."""
-    return f"{owner_prefix(settings)}{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex}"
+    return f"{owner_prefix(settings)}{_this_process()}:{uuid.uuid4().hex}"
 
 
 def owner_prefix(settings: Settings) -> str:
     """Give what all owners of this host, boot and pid namespace begin with."""
-    host = settings.node or socket.gethostname()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    namespace = Path("/proc/self/ns/pid").readlink()
-    return f"{host}:{boot}:{namespace}:"
+    return f"{settings.node or socket.gethostname()}:{_boot_and_namespace()}:"
 
 
 def dead(owners: list[str], prefix: str) -> list[str]:
@@ -201,6 +199,20 @@ def dead(owners: list[str], prefix: str) -> list[str]:
         if _started(int(pid)) != started:
             found.append(name)
     return found
+
+
+@cache
+def _boot_and_namespace() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
+
+
+@cache
+def _this_process() -> str:
+    return f"{os.getpid()}:{_started(os.getpid())}"
+
+
+os.register_at_fork(after_in_child=_this_process.cache_clear)  # a child has a name of its own
 
 
 def _started(pid: int) -> str:

@@ -556,19 +556,11 @@ class EngineStore:
 
     def accounts(self, touched: Touched) -> AccountBook:
         """Give what our books know of the users of the connection."""
-        found = self._db.rows(ACCOUNTS, connection=touched.connection_id)
-        mine = next(
-            (
-                _account(row)
-                for row in found
-                if row["panel"] == touched.order.panel and row["billing_ref"] == touched.order.customer_ref
-            ),
-            None,
-        )
+        book = self._db.row(ACCOUNTS, **_customer(touched)) or {}
         return AccountBook(
-            mine=mine,
-            logins=frozenset(row["login"] for row in found),
-            users=frozenset(UserRef(row["panel_user_ref"]) for row in found if row["panel_user_ref"]),
+            mine=_account(book) if book["id"] is not None else None,
+            logins=frozenset(book["logins"]),
+            users=frozenset(UserRef(ref) for ref in book["users"]),
         )
 
     def secret(self, secret_id: int) -> bytes:
@@ -733,13 +725,17 @@ SELECT count(*) FILTER (WHERE a.n > j.attempts_from AND a.reason_class IN ('serv
   FROM job j LEFT JOIN attempt a ON a.job_id = j.id AND a.state = 'ended'
  WHERE j.id = %(job)s GROUP BY j.id"""
 
+#: of the connection's other customers, names alone
 ACCOUNTS = """
-SELECT acc.*, s.begun_at,
+SELECT c.logins, c.users, acc.*, s.begun_at,
        coalesce(a.state <> 'ended' AND s.state IN ('pending', 'begun', 'acting', 'unsure'), false) AS creator_alive
-  FROM account acc
+  FROM (SELECT coalesce(array_agg(login), '{}') AS logins,
+               coalesce(array_agg(panel_user_ref) FILTER (WHERE panel_user_ref IS NOT NULL), '{}') AS users
+          FROM account WHERE connection_id = %(connection)s) c
+  LEFT JOIN account acc ON acc.panel = %(panel)s AND acc.billing_ref = %(billing_ref)s
+                       AND acc.connection_id = %(connection)s
   LEFT JOIN attempt a ON a.id = acc.creating_attempt
-  LEFT JOIN step s ON s.attempt_id = a.id AND s.name = 'account'
- WHERE acc.connection_id = %(connection)s"""
+  LEFT JOIN step s ON s.attempt_id = a.id AND s.name = 'account'"""
 
 
 def _next_message(touched: Touched, saved: Row) -> Wakeup:
