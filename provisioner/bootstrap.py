@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
+from provisioner.store.heartbeats import HeartbeatStore
 from provisioner.store.holds import HoldsStore
 from provisioner.store.installation import InstallationStore, greet
 from provisioner.store.life import LifeStore
@@ -41,7 +43,7 @@ from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyVault
-from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryWaker, celery_app
+from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
 
 DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
 
@@ -64,6 +66,7 @@ class App:
     holds: HoldsStore
     catalogue: CatalogueStore
     reads: ReadsStore
+    heartbeats: HeartbeatStore
     installation: InstallationStore
     audits: AuditStore
     tickets: TicketsStore
@@ -73,6 +76,7 @@ class App:
     drivers: Registry
     prober: NetworkProber
     waker: Waker
+    broker: CeleryBroker
     celery: CeleryApp
 
     def tools(self, *interrupted: type[BaseException]) -> Tools:
@@ -123,6 +127,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         holds=HoldsStore(database),
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
+        heartbeats=HeartbeatStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
         tickets=TicketsStore(database, spans),
@@ -132,6 +137,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         drivers=Registry(EndpointLoader(database, vault, spans)),
         prober=NetworkProber(),
         waker=sender if worker else BackgroundWaker(sender),
+        broker=CeleryBroker(celery),
         celery=celery,
     )
 
@@ -177,15 +183,12 @@ def _mail(settings: Settings, spans: Spans) -> EmailDesk | None:
 
 def owner(settings: Settings) -> str:
     """Give a lease owner's name: host, boot, pid namespace, pid, start time, and a random part."""
-    return f"{owner_prefix(settings)}{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex}"
+    return f"{owner_prefix(settings)}{_this_process()}:{uuid.uuid4().hex}"
 
 
 def owner_prefix(settings: Settings) -> str:
     """Give what all owners of this host, boot and pid namespace begin with."""
-    host = settings.node or socket.gethostname()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    namespace = Path("/proc/self/ns/pid").readlink()
-    return f"{host}:{boot}:{namespace}:"
+    return f"{settings.node or socket.gethostname()}:{_boot_and_namespace()}:"
 
 
 def dead(owners: list[str], prefix: str) -> list[str]:
@@ -196,6 +199,20 @@ def dead(owners: list[str], prefix: str) -> list[str]:
         if _started(int(pid)) != started:
             found.append(name)
     return found
+
+
+@cache
+def _boot_and_namespace() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
+
+
+@cache
+def _this_process() -> str:
+    return f"{os.getpid()}:{_started(os.getpid())}"
+
+
+os.register_at_fork(after_in_child=_this_process.cache_clear)  # a child has a name of its own
 
 
 def _started(pid: int) -> str:

@@ -345,6 +345,7 @@ class Refusal(StrEnum):
     NO_SLOT = "no_slot"  #: the connection is as busy as it may be
     AWAY = "away"  #: the connection is paused
     HALTED = "halted"  #: the database went back, or is a copy: a person must look first
+    NEWER = "newer"  #: it holds what only a newer release knows: a worker of that one must take it
 
 
 class Engine(Protocol):
@@ -352,6 +353,14 @@ class Engine(Protocol):
 
     def claim(self, attempt_id: int, pos: int, *, owner: str, task_id: str, worker: str) -> Touched | Refusal:
         """Take the attempt if it may run now at *pos*; the claim issues the epoch."""
+        ...
+
+    def give_back(self, touched: Touched) -> Sequence[Wakeup]:
+        """Let the attempt go uncounted, to be looked at again after `wake_grace`; returns the messages that are due."""
+        ...
+
+    def put_off(self, attempt_id: int, pos: int) -> None:
+        """Let a ready attempt's message, which nobody here can read, be sent again after `wake_grace`."""
         ...
 
     def remember(self, touched: Touched, decision: Decision) -> StepRow | None:
@@ -627,12 +636,16 @@ class Tickets(Protocol):
         """Say whether events are to be told, and whether a message is due that nobody is at work on."""
         ...
 
+    def ask(self) -> bool:
+        """Say whether a wake-up is to be sent again: the last one seems lost."""
+        ...
+
     def project(self, limit: int) -> int:
         """Make tickets and messages of at most *limit* events, one commit; returns how many events."""
         ...
 
     def settle(self) -> int:
-        """Close the tickets whose trouble is over, with a word about it; returns how many."""
+        """Close the tickets whose trouble is over, remind of those that stay open; returns how many it said."""
         ...
 
     def take(self, owner: str) -> Delivery | None:
@@ -817,8 +830,52 @@ class Reads(Protocol):
         """List tickets, newest first, each with its messages; one of them, or the open ones, or all."""
         ...
 
+    def workers(self) -> Sequence[Facts]:
+        """Give the workers that gave a sign of life: name, version, queues, age in seconds."""
+        ...
+
+    def fleet(self) -> Sequence[Facts]:
+        """Give each connection as the doctor sees it: state, reason, age of the list, who is in charge."""
+        ...
+
+    def waiting(self, grace_seconds: float) -> Sequence[Facts]:
+        """Give what waits, by reason: how many, and the oldest job with its age; messages repeat after the grace."""
+        ...
+
+    def jobs_by_state(self) -> Sequence[Facts]:
+        """Count the jobs that have not ended, by state."""
+        ...
+
+    def quarantined(self) -> Sequence[Facts]:
+        """Count the servers in quarantine, by connection."""
+        ...
+
     def health(self) -> Facts:
         """Give what readiness rests on. Raises `Overloaded` when the database can't be asked."""
+        ...
+
+
+class Heartbeats(Protocol):
+    """Signs of life of our own processes."""
+
+    def note(self, worker: str, *, version: str, queues: Sequence[str]) -> None:
+        """Say that *worker* lives, and what it serves; what was silent for a day is forgotten."""
+        ...
+
+    def forget(self, worker: str) -> None:
+        """Take a worker that ends by itself off the list."""
+        ...
+
+    def try_writing(self) -> None:
+        """Write a row of the doctor's own, and commit. Raises `Overloaded` when the database takes nothing."""
+        ...
+
+
+class Broker(Protocol):
+    """The broker as the doctor sees it."""
+
+    def trouble(self) -> str:
+        """Connect within a few seconds; "" when it answers, else why not, without a password."""
         ...
 
 

@@ -38,16 +38,28 @@ def celery_app(broker_url: str, spans: Spans, *, visible: bool = True) -> Celery
         task_default_queue=STEPS,
         worker_hijack_root_logger=False,
         worker_eta_task_limit=1000,
-        broker_transport_options={
-            "socket_timeout": 2,
-            "socket_connect_timeout": 1,
-            "visibility_timeout": 900,
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
-        },
+        broker_transport_options=_transport(broker_url),
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
     )
     return app
+
+
+def _transport(broker_url: str) -> dict[str, int]:
+    """
+    Give the options, seconds, with which a broker that hangs is an error after a few seconds; else it is never one.
+
+    RabbitMQ reads nothing more from who published while its memory or disk alarm is on, so whoever then asks it for
+    an answer (a queue to declare, a connection to close) waits until the alarm ends.
+    """
+    if broker_url.startswith("amqp"):
+        return {"read_timeout": 3, "write_timeout": 3}
+    return {
+        "socket_timeout": 2,
+        "socket_connect_timeout": 1,
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+    }
 
 
 class CeleryWaker:
@@ -124,6 +136,24 @@ class CeleryWaker:
             app.send_task(name, **options)
         except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the reconciler sends again
             log.warning("message_lost", task=name, error=type(error).__name__)
+
+
+class CeleryBroker:
+    """Satisfies `ports.Broker`."""
+
+    def __init__(self, app: Celery) -> None:
+        """Connect as *app* does."""
+        self._app = app
+
+    def trouble(self) -> str:
+        """Connect once, and no longer than its time limits."""
+        connection = self._app.connection_for_read()
+        where = connection.as_uri()  # its password is hidden
+        try:
+            with connection, connection.channel():
+                return ""
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; its text may hold the address
+            return f"no answer from {where} ({type(error).__name__})"
 
 
 class BackgroundWaker:

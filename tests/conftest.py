@@ -17,6 +17,17 @@ from provisioner.demo.postgres import EmbeddedPostgres
 _NUMBERS = itertools.count(1)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that tests recorded."""
+    passed = terminalreporter.stats.get("passed", [])
+    told = [(report.nodeid, report.user_properties) for report in passed if report.user_properties]
+    if told:
+        terminalreporter.section("figures")
+    for test, figures in told:
+        terminalreporter.write_line(f"{test.rpartition('/')[2]}")
+        terminalreporter.write_line("    " + " · ".join(f"{name} {value}" for name, value in figures))
+
+
 @pytest.fixture(scope="session")
 def state_dir() -> Iterator[Path]:
     """

@@ -5,10 +5,11 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.schedules import crontab
-from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_ready
+from celery.signals import beat_init, setup_logging, worker_init, worker_process_init, worker_ready, worker_shutdown
 
-from provisioner import bootstrap, config
+from provisioner import __version__, bootstrap, config
 from provisioner.bootstrap import App
+from provisioner.errors import Overloaded
 
 settings = config.load()
 
@@ -20,24 +21,45 @@ def wiring() -> App:
 
 
 class Accelerator(bootsteps.StartStopStep):
-    """A timer in each worker that asks for a tick: beat may be dead, the reconciler looks all the same."""
+    """
+    Two timers in each worker: beat may be dead, the reconciler looks all the same; and the doctor hears who lives.
+
+    A child of the pool says so, not we: so it is said only while children work and the database takes it.
+    """
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
-        """Begin to ask."""
-        interval = max(wiring().spans.reconcile * 2, 0.5)
-        self.timer = parent.timer.call_repeatedly(interval, wiring().waker.tick)
+        """Begin to ask, and to tell."""
+        spans = wiring().spans
+        self.said: Any = None
+        self.timers = [
+            parent.timer.call_repeatedly(max(spans.reconcile * 2, 0.5), wiring().waker.tick),
+            parent.timer.call_repeatedly(spans.worker_beat, self.tell, (parent,)),
+            parent.timer.call_after(min(1.0, spans.worker_beat), self.tell, (parent,)),
+        ]
+
+    def tell(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
+        """Let a child say that we live, unless it has not come to the last time yet."""
+        if self.said is None or self.said.ready():
+            queues = sorted(parent.app.amqp.queues.consume_from)
+            self.said = parent.pool.apply_async(say_that_we_live, (parent.hostname, queues))
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
         """Stop asking."""
-        self.timer.cancel()
+        for timer in self.timers:
+            timer.cancel()
+
+
+def say_that_we_live(worker: str, queues: list[str]) -> None:
+    """Write a sign of life; whatever prevents it is a missing sign."""
+    wiring().heartbeats.note(worker, version=__version__, queues=queues)
 
 
 def make() -> Celery:
     """Give the application, with tasks, schedule and the accelerator."""
     made = wiring().celery
-    made.conf.update(imports=("workers.tasks",))
+    made.conf.update(imports=("workers.tasks",), worker_consumer="workers.consumer:Patient")
     made.conf.beat_schedule = {
         "reconcile": {
             "task": "control.reconcile",
@@ -95,3 +117,13 @@ def _bury_the_dead(**_: object) -> None:
     reconciler = wiring().reconciler
     reconciler.bury(bootstrap.dead(list(reconciler.running_owners(prefix)), prefix))
     wiring().waker.tick()
+
+
+@worker_shutdown.connect
+def _leave_the_list(sender: Any = None, **_: object) -> None:  # noqa: ANN401 - Celery's worker
+    """Say that we went by ourselves; who is killed stays on the list as silent."""
+    wiring().database.close()
+    try:
+        wiring().heartbeats.forget(sender.hostname)
+    except Overloaded:
+        return

@@ -12,6 +12,7 @@ from provisioner.cli import (
     connection,
     db,
     department,
+    doctor,
     job,
     key,
     location,
@@ -75,6 +76,7 @@ def make() -> typer.Typer:
         app.add_typer(noun, name=name)
     stock.register(app)
     audit.register(app)
+    doctor.register(app)
     processes.register(app)
     return app
 

@@ -134,6 +134,14 @@ def all_clear(key: str, count: int, language: str) -> str:
     return "\n".join([over, *([labels.count.format(count=count)] if count > 1 else [])])
 
 
+def reminder(text: str, since: datetime, language: str) -> str:
+    """Give what is said when a matter is still open and nothing was said for long: its latest words again."""
+    still = LABELS[language].still
+    if text.startswith(still.partition("{")[0]):  # of reminders only the newest
+        text = text.partition("\n\n")[2]
+    return f"{still.format(since=f'{since:%Y-%m-%d %H:%M:%S} UTC')}\n\n{text}"
+
+
 def language_of(given: str) -> str:
     """Give a language that we have words in. Raises `Invalid`."""
     if given not in WORDS:
@@ -215,6 +223,7 @@ class Labels:
     since: str
     todo: str
     count: str
+    still: str
     connection: str
     server: str
     order: str
@@ -238,6 +247,7 @@ LABELS: Mapping[str, Labels] = {
         since="When",
         todo="What to do",
         count="So far: {count} times; above is the latest",
+        still="Still so, since {since}.",
         connection="connection",
         server="server",
         order="order",

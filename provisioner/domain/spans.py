@@ -34,7 +34,9 @@ class Spans:
     deliveries_most: int = 8  #: claims without a recorded outcome before a person must look
     tell_again: float = 60.0  #: before a message that a desk did not take is tried again; doubles up to 1 h
     tell_gather: float = 300.0  #: more of the same matter is gathered so long into one message; doubles up to 1 h
+    tell_remind: float = 86400.0  #: an open ticket of which nothing was said for so long is said again
     secrets_kept: float = 7 * 86400.0  #: one-time passwords after hand-over
+    worker_beat: float = 10.0  #: between two signs of life of a worker
     blast_window: float = 3600.0  #: the blast guard counts what one token asked for this far back
     blast_closes: int = 20  #: closes and reinstalls of one token before the rest is held
     blast_suspends: float = 0.1  #: the same for suspends, as a part of the active services

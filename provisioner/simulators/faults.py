@@ -56,6 +56,7 @@ KINDS: dict[str, KindOfFault] = {
     "pool_outside": _kind("act", "family"),
     "address_conflict": _kind("act", "family"),
     "foreign": _kind("before", "set"),
+    "foreign_user": _kind("before", "password"),
     "hwproblem": _kind("before"),
     "stale": _kind("now", "flags"),
 }
@@ -71,7 +72,10 @@ _CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "pool_outside": {"family": FAMILIES},
     "address_conflict": {"family": FAMILIES},
 }
-_COMMON = frozenset({"kind", "func", "server", "login", "count", "after", "rate", "seed", "mutating"})
+_COMMON = frozenset(
+    {"kind", "func", "server", "login", "target", "armed_by", "count", "after", "rate", "seed", "mutating"}
+)
+_ARMS = frozenset({"func", "server", "target", "after"})
 _SELECTORS = ("template", "server_type", "family", "act")
 _CALL_KINDS = tuple(name for name, kind in KINDS.items() if kind.strikes == "call")
 _BEFORE_KINDS = tuple(name for name, kind in KINDS.items() if kind.strikes == "before")
@@ -91,6 +95,26 @@ class Occasion:
 
 
 @dataclass(slots=True)
+class Trigger:
+    """The changing call that a fault waits for; `after` of them are let go by."""
+
+    funcs: tuple[str, ...]
+    server: str = ""
+    target: str = ""
+    after: int = 0
+
+    def fits(self, occasion: Occasion) -> bool:
+        """Return whether *occasion* is such a call."""
+        named = any(_func_fits(want, occasion.func) for want in self.funcs)
+        return (
+            named
+            and occasion.mutating
+            and self.server in ("", occasion.server)
+            and self.target in ("", occasion.target)
+        )
+
+
+@dataclass(slots=True)
 class Fault:
     """One fault on order, and how often it was seen and used."""
 
@@ -99,6 +123,8 @@ class Fault:
     funcs: tuple[str, ...] = ()
     server: str = ""
     login: str = ""
+    target: str = ""  #: what the call is about: a server's id, the name of a user that is created
+    armed_by: Trigger | None = None  #: it sleeps until such a call has come; None: it is awake
     count: int | None = 1
     after: int = 0
     rate: float | None = None
@@ -115,6 +141,8 @@ class Fault:
             (not self.funcs or any(_func_fits(want, occasion.func) for want in self.funcs))
             and self.server in ("", occasion.server)
             and self.login in ("", occasion.login)
+            and self.target in ("", occasion.target)
+            and self.armed_by is None
         )
         traits = all(
             str(self.details[name]) == occasion.traits.get(name)
@@ -127,12 +155,13 @@ class Fault:
     def strikes(self, occasion: Occasion) -> bool:
         """Count *occasion*, which fits, and return whether the fault strikes this time."""
         self.seen += 1
-        key = f"{occasion.func}|{occasion.target}"
+        target = occasion.target or occasion.server
+        key = f"{occasion.func}|{target}"
         ordinal = self.ordinals[key] = self.ordinals.get(key, 0) + 1
         if self.seen <= self.after or (self.count is not None and self.used >= self.count):
             return False
         if self.rate is not None:
-            drawn = draw(self.seed, "fault", occasion.func, occasion.target, ordinal)
+            drawn = draw(self.seed, "fault", occasion.func, target, ordinal)
             if drawn >= self.rate:
                 return False
         self.used += 1
@@ -156,6 +185,8 @@ class Fault:
             "func": list(self.funcs),
             "server": self.server or None,
             "login": self.login or None,
+            "target": self.target or None,
+            "asleep": self.armed_by is not None,
             "count": self.count,
             "after": self.after,
             "rate": self.rate,
@@ -227,6 +258,14 @@ class FaultBook:
         """Return the fault that spoils this call on the wire."""
         return self.take(_CALL_KINDS, occasion)
 
+    def wake(self, occasion: Occasion) -> None:
+        """Wake the faults that slept until a call like this one; from the next call on they strike."""
+        for fault in self._faults.values():
+            if fault.armed_by is not None and fault.armed_by.fits(occasion):
+                fault.armed_by.after -= 1
+                if fault.armed_by.after < 0:
+                    fault.armed_by = None
+
     def take_before(self, occasion: Occasion) -> list[Fault]:
         """Return what a foreign hand does just before this call."""
         return [
@@ -246,7 +285,7 @@ class FaultBook:
         func = order.get("func", [])
         mutating = order.get("mutating", True if KINDS[kind].strikes == "before" else None)
         server = order.get("server")
-        login = order.get("login")
+        login, target = order.get("login"), order.get("target")
         after, seed = order.get("after", 0), order.get("seed", self._seed)
         checks = {
             "count: a whole number or null": count is None or _whole(count),
@@ -266,6 +305,8 @@ class FaultBook:
             funcs=(func,) if isinstance(func, str) else tuple(map(str, func if isinstance(func, list) else ())),
             server="" if server is None else str(server),
             login="" if login is None else str(login),
+            target="" if target is None else str(target),
+            armed_by=_trigger(order.get("armed_by")),
             count=count if isinstance(count, int) else None,
             after=after if isinstance(after, int) else 0,
             rate=float(rate) if isinstance(rate, int | float) else None,
@@ -273,6 +314,22 @@ class FaultBook:
             mutating=mutating if isinstance(mutating, bool | str) else None,
             details={name: order[name] for name in KINDS[kind].details if name in order},
         )
+
+
+def _trigger(order: object) -> Trigger | None:
+    if order is None:
+        return None
+    if not isinstance(order, Mapping) or not order.get("func") or set(order) - _ARMS:
+        raise ValueError(f"armed_by: an object with func, and any of server, target, after is expected, not {order!r}")
+    func, after = order["func"], order.get("after", 0)
+    if not _whole(after):
+        raise ValueError("armed_by: after is a whole number")
+    return Trigger(
+        funcs=(func,) if isinstance(func, str) else tuple(map(str, func)),
+        server=str(order.get("server") or ""),
+        target=str(order.get("target") or ""),
+        after=int(after),
+    )
 
 
 def _func_fits(want: str, func: str) -> bool:

@@ -38,7 +38,8 @@ UPDATE connection SET paused_at = clock_timestamp(), paused_by = %(by)s, pause_r
  WHERE id = %(id)s AND state IN ('active', 'restricted') RETURNING id"""
 
 COUNT_TROUBLE = """
-UPDATE connection SET away_count = away_count + %(away)s, denied_count = denied_count + %(denied)s
+UPDATE connection SET away_count = away_count + %(away)s, denied_count = denied_count + %(denied)s,
+       calls_failed = calls_failed + 1
  WHERE id = %(id)s RETURNING away_count, denied_count, state, name"""
 
 #: back: no deadline ran meanwhile, everybody takes a fresh look, spread over a few seconds

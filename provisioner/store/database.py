@@ -3,14 +3,16 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import ExceptionContext
+import psycopg2
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import PoolProxiedConnection
 
 from provisioner.domain import touch
 from provisioner.errors import Overloaded
@@ -56,26 +58,19 @@ def hot(name: str, sql: str, **types: str) -> Hot:
 
 
 class Session:
-    """Runs statements on one connection; rows come as mappings."""
+    """
+    Runs statements on one connection of the client library's own; rows come as mappings.
 
-    def __init__(self, connection: Connection) -> None:
-        """Use *connection*."""
-        self._connection = connection
+    SQLAlchemy lends the connection and names the errors: what it does for a statement costs more than the statement.
+    """
+
+    def __init__(self, connection: PoolProxiedConnection, dialect: Dialect) -> None:
+        """Use *connection*, in which each statement is its own commit until `whole`."""
+        self._connection, self._dialect = connection, dialect
 
     def rows(self, sql: Sql, /, **values: object) -> list[Row]:
         """Run *sql* and give all its rows."""
-        found = self._connection.exec_driver_sql(self._prepared(sql), values)
-        return [cast("Row", row._mapping) for row in found] if found.returns_rows else []  # noqa: SLF001 - its public name
-
-    def _prepared(self, sql: Sql) -> str:
-        """Give what runs *sql* on this connection, planned before where it is hot."""
-        if isinstance(sql, str):
-            return sql
-        known = self._connection.info.setdefault("prepared", set())
-        if sql.name not in known:
-            self._connection.exec_driver_sql(sql.prepare)
-            known.add(sql.name)
-        return sql.execute
+        return self._run(sql if isinstance(sql, str) else self._prepared(sql), values)
 
     def row(self, sql: Sql, /, **values: object) -> Row | None:
         """Run *sql* and give its first row, None without one."""
@@ -86,6 +81,74 @@ class Session:
         """Run *sql* and give the first value of its first row, None without one."""
         found = self.row(sql, **values)
         return next(iter(found.values())) if found else None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Commit what is run inside at the end, all or nothing."""
+        driver: Any = self._connection.dbapi_connection
+        driver.autocommit = False
+        try:
+            yield
+            with self._explained("COMMIT"):
+                driver.commit()
+        except BaseException:
+            if self._connection.is_valid:
+                with suppress(DBAPIError), self._explained("ROLLBACK"):
+                    driver.rollback()
+            raise
+        finally:
+            if self._connection.is_valid:
+                driver.autocommit = True
+
+    def _run(self, text: str, values: Mapping[str, object]) -> list[Row]:
+        cursor: Any = self._connection.cursor()  # its type here knows no statement without rows
+        try:
+            with self._explained(text):
+                cursor.execute(text, values)
+                if cursor.description is None:
+                    return []
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+
+    def _prepared(self, sql: Hot) -> str:
+        """Give what runs *sql* on this connection, planned before."""
+        known = self._connection.info.setdefault("prepared", set())
+        if sql.name not in known:
+            self._run(sql.prepare, {})
+            known.add(sql.name)
+        return sql.execute
+
+    @contextmanager
+    def _explained(self, text: str) -> Iterator[None]:
+        """Name the driver's errors; never use a connection again that was lost."""
+        try:
+            yield
+        except psycopg2.Error as error:
+            lost = _is_lost(error, self._connection, self._dialect)
+            if lost:
+                self._connection.invalidate(error)
+            raise _named(text, error, self._dialect, lost=lost) from error
+
+
+def _is_lost(error: psycopg2.Error, connection: PoolProxiedConnection, dialect: Dialect) -> bool:
+    """
+    Say that a connection is lost, can't write, or planned its statements before a migration.
+
+    A standby that is promoted keeps its connections, unseen by `greet`.
+    """
+    return connection.is_valid and (
+        error.pgcode in (READ_ONLY, PLANNED_BEFORE)
+        or dialect.is_disconnect(cast("Any", error), connection.dbapi_connection, None)
+    )
+
+
+def _named(text: str, error: psycopg2.Error, dialect: Dialect, *, lost: bool) -> BaseException:
+    """Give a driver's error as SQLAlchemy calls it; its text says the statement and not its parameters."""
+    return DBAPIError.instance(
+        text, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+    )
 
 
 class Database:
@@ -108,12 +171,11 @@ class Database:
             max_overflow=0,
             pool_timeout=5,
             pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
             connect_args={"connect_timeout": 3, "options": options, "application_name": application},
         )
-        event.listen(self.engine, "handle_error", _drop)
         if greet is not None:
             event.listen(self.engine, "connect", lambda connection, _record: greet(connection))
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def forget(self) -> None:
         """Drop the connections inherited over a fork without closing the parent's."""
@@ -126,14 +188,34 @@ class Database:
     @contextmanager
     def once(self) -> Iterator[Session]:
         """Give a session in which each statement is its own commit."""
-        with _translated(), self._autocommit.connect() as connection:
-            yield Session(connection)
+        with _translated(), self._lent() as session:
+            yield session
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Give a session that commits at the end, all or nothing; the outside may not be called inside."""
-        with _translated(), touch.transaction(), self.engine.begin() as connection:
-            yield Session(connection)
+        with _translated(), touch.transaction(), self._lent() as session, session.whole():
+            yield session
+
+    @contextmanager
+    def _lent(self) -> Iterator[Session]:
+        """Give a connection of the pool, back at the end; one that was lost takes the idle ones with it."""
+        dialect = self.engine.dialect
+        try:
+            connection = self.engine.raw_connection()
+        except psycopg2.Error as error:
+            raise _named("CONNECT", error, dialect, lost=False) from error
+        try:
+            yield Session(connection, dialect)
+        except BaseException as error:
+            if connection.is_valid and not isinstance(error, Exception):  # we were told to exit in mid-statement
+                connection.invalidate(error)
+            raise
+        finally:
+            if connection.is_valid:
+                connection.close()
+            else:
+                self.engine.dispose()
 
     def rows(self, sql: Sql, /, **values: object) -> list[Row]:
         """Run one statement and commit."""
@@ -149,16 +231,6 @@ class Database:
         """Run one statement, commit, give the first value."""
         with self.once() as session:
             return session.value(sql, **values)
-
-
-def _drop(context: ExceptionContext) -> None:
-    """
-    Never use a connection again that can't write, or that planned its statements before a migration.
-
-    A standby that is promoted keeps its connections, unseen by `greet`.
-    """
-    if getattr(context.original_exception, "pgcode", None) in (READ_ONLY, PLANNED_BEFORE):
-        context.is_disconnect = True
 
 
 @contextmanager

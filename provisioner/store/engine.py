@@ -170,6 +170,28 @@ SELECT a.state, a.pos, sent.name AS step, sent.undoes, sent.sends, (SELECT id FR
     **TYPES,
 )
 
+NEWER = "waits for a worker of a newer release: the one that looked does not know all of its steps"
+KINDS = frozenset(kind.value for kind in JobKind)
+
+#: neither a look nor a delivery: a rolling upgrade may hand it to old workers any number of times
+GIVE_BACK = f"""
+WITH a AS (
+  UPDATE attempt SET state = 'waiting', owner = NULL, lease_until = NULL, deliveries = greatest(deliveries - 1, 0),
+         resume_at = clock_timestamp() + %(grace)s * interval '1 s', wake_distance = %(grace)s
+   WHERE {FENCE} RETURNING id, pos, connection_id),
+says AS (UPDATE step SET outcome = %(says)s FROM a WHERE step.attempt_id = a.id AND step.pos = a.pos),
+freed AS (UPDATE slot SET owner = NULL, lease_until = NULL FROM a
+           WHERE slot.connection_id = a.connection_id AND slot.owner = %(owner)s),
+hungry AS (
+  UPDATE attempt SET starved = false
+   WHERE id = (SELECT h.id FROM attempt h, a WHERE h.connection_id = a.connection_id AND h.starved
+                ORDER BY h.resume_at LIMIT 1 FOR UPDATE OF h SKIP LOCKED) RETURNING id)
+SELECT (SELECT id FROM hungry) AS hungry FROM a"""
+
+PUT_OFF = """
+UPDATE attempt SET wake_distance = 0, resume_at = clock_timestamp() + %(grace)s * interval '1 s'
+ WHERE id = %(attempt)s AND pos = %(pos)s AND state = 'ready'"""
+
 #: a message for an attempt's present step: counted before it is sent, so that no task id is used twice
 SEND = f"""
 WITH sent AS (
@@ -202,6 +224,9 @@ class EngineStore:
                 task=task_id,
                 worker=worker,
             )
+            if row is not None and row["kind"] not in KINDS:
+                self._give_back(session, attempt=row["id"], epoch=row["epoch"], owner=owner)
+                return Refusal.NEWER
             if row is not None:
                 return _touched(row)
             why = session.row(WHY_NOT, attempt=attempt_id, pos=pos)
@@ -210,6 +235,23 @@ class EngineStore:
         if why and why["away"]:
             return Refusal.AWAY
         return Refusal.NO_SLOT if why and why["starved"] else Refusal.FENCED
+
+    def give_back(self, touched: Touched) -> Sequence[Wakeup]:
+        """Let the attempt go uncounted: only a newer release knows its steps."""
+        with self._db.once() as session:
+            hungry = self._give_back(session, **_fence(touched))
+        return self.messages([hungry]) if hungry else []
+
+    def _give_back(self, session: Session, **fence: object) -> int | None:
+        given = session.row(GIVE_BACK, **fence, grace=self._spans.wake_grace, says=NEWER)
+        if given is None:
+            raise Fenced
+        hungry: int | None = given["hungry"]
+        return hungry
+
+    def put_off(self, attempt_id: int, pos: int) -> None:
+        """Let a message that nobody here can read be sent again, without growing distance."""
+        self._db.rows(PUT_OFF, attempt=attempt_id, pos=pos, grace=self._spans.wake_grace)
 
     # --- memo -----------------------------------------------------------------------------------------------------
 
@@ -514,19 +556,11 @@ class EngineStore:
 
     def accounts(self, touched: Touched) -> AccountBook:
         """Give what our books know of the users of the connection."""
-        found = self._db.rows(ACCOUNTS, connection=touched.connection_id)
-        mine = next(
-            (
-                _account(row)
-                for row in found
-                if row["panel"] == touched.order.panel and row["billing_ref"] == touched.order.customer_ref
-            ),
-            None,
-        )
+        book = self._db.row(ACCOUNTS, **_customer(touched)) or {}
         return AccountBook(
-            mine=mine,
-            logins=frozenset(row["login"] for row in found),
-            users=frozenset(UserRef(row["panel_user_ref"]) for row in found if row["panel_user_ref"]),
+            mine=_account(book) if book["id"] is not None else None,
+            logins=frozenset(book["logins"]),
+            users=frozenset(UserRef(ref) for ref in book["users"]),
         )
 
     def secret(self, secret_id: int) -> bytes:
@@ -691,13 +725,17 @@ SELECT count(*) FILTER (WHERE a.n > j.attempts_from AND a.reason_class IN ('serv
   FROM job j LEFT JOIN attempt a ON a.job_id = j.id AND a.state = 'ended'
  WHERE j.id = %(job)s GROUP BY j.id"""
 
+#: of the connection's other customers, names alone
 ACCOUNTS = """
-SELECT acc.*, s.begun_at,
+SELECT c.logins, c.users, acc.*, s.begun_at,
        coalesce(a.state <> 'ended' AND s.state IN ('pending', 'begun', 'acting', 'unsure'), false) AS creator_alive
-  FROM account acc
+  FROM (SELECT coalesce(array_agg(login), '{}') AS logins,
+               coalesce(array_agg(panel_user_ref) FILTER (WHERE panel_user_ref IS NOT NULL), '{}') AS users
+          FROM account WHERE connection_id = %(connection)s) c
+  LEFT JOIN account acc ON acc.panel = %(panel)s AND acc.billing_ref = %(billing_ref)s
+                       AND acc.connection_id = %(connection)s
   LEFT JOIN attempt a ON a.id = acc.creating_attempt
-  LEFT JOIN step s ON s.attempt_id = a.id AND s.name = 'account'
- WHERE acc.connection_id = %(connection)s"""
+  LEFT JOIN step s ON s.attempt_id = a.id AND s.name = 'account'"""
 
 
 def _next_message(touched: Touched, saved: Row) -> Wakeup:

@@ -1,7 +1,7 @@
 """Rows of the store as domain objects, and back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,8 @@ from provisioner.domain.server import ListedServer, Power, ServerRef, ServerView
 from provisioner.domain.service import OnFailure, Package, SuspendBy
 from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
 from provisioner.errors import FailureClass
+
+STEP_FIELDS = tuple(field.name for field in fields(StepRow))
 
 
 def instant(text: str | datetime | None) -> datetime | None:
@@ -40,8 +42,8 @@ def step_row(row: Mapping[str, Any]) -> StepRow:
 
 
 def step_values(row: StepRow) -> dict[str, Any]:
-    """Give a step row as JSON-ready values."""
-    return asdict(row)
+    """Give a step row as JSON-ready values; memo and token are JSON already, and are not copied."""
+    return {name: getattr(row, name) for name in STEP_FIELDS}
 
 
 def command(value: Mapping[str, Any] | None) -> Command | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import structlog
+
 from provisioner.domain import matters
 from provisioner.domain.events import EventKind
 from provisioner.domain.matters import Department, Told
@@ -9,13 +11,15 @@ from provisioner.domain.spans import Spans
 from provisioner.ports import Delivery, DeliveryKind, Message
 from provisioner.store.database import Database, Row, Session
 
+log = structlog.get_logger()
+
 #: one turn an installation: a mail server that hangs holds one slot of one worker
 TURN = "deliver"
 
-#: asked each tick: one statement, both parts by an index
+#: asked each tick: one statement, both parts by an index, which only a clock that stands still can use
 LOOK = """
 SELECT EXISTS (SELECT FROM outbox) AS told,
-       EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= clock_timestamp())
+       EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= now())
        AND NOT EXISTS (SELECT FROM heartbeat WHERE name = %(turn)s AND at > clock_timestamp()) AS due"""
 
 #: one projection at a time: two would meet at a matter from two sides
@@ -97,10 +101,23 @@ SELECT t.id, t.matter, t.count, d.language
      SELECT FROM quarantine q WHERE q.connection_id = c.id AND q.step = split_part(t.matter, ':', 3)
         AND q.ended_at IS NULL AND NOT q.site)
    WHEN 'release' THEN EXISTS (
-     SELECT FROM attempt a WHERE a.claim_id = split_part(t.matter, ':', 3)::bigint AND a.state <> 'ended')
+     SELECT FROM attempt a WHERE a.claim_id = nullif(split_part(t.matter, ':', 3), '')::bigint AND a.state <> 'ended')
    WHEN 'audit' THEN EXISTS (SELECT FROM finding f WHERE f.connection_id = c.id AND f.gone_at IS NULL)
    WHEN 'halted' THEN EXISTS (SELECT FROM installation WHERE halted <> '')
    ELSE true END"""
+
+#: open, all was sent, and nothing was said for long
+SILENT = """
+SELECT t.id, t.opened_at, d.language, m.n, m.text
+  FROM ticket t JOIN department d ON d.id = t.department_id
+  JOIN LATERAL (SELECT n, text, sent_at FROM delivery WHERE ticket_id = t.id ORDER BY n DESC LIMIT 1) m ON true
+ WHERE t.state = 'open' AND m.sent_at < clock_timestamp() - %(remind)s * interval '1 s'"""
+
+#: a wake-up that is lost is sent again after a while; one that nobody takes does not fill the broker
+ASK = """
+INSERT INTO heartbeat AS h (name, at) VALUES ('deliver asked', clock_timestamp())
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE h.at <= clock_timestamp() - %(grace)s * interval '1 s'
+RETURNING name"""
 
 CLOSE = """
 UPDATE ticket SET state = 'closed', closed_at = clock_timestamp() WHERE id = %(ticket)s AND state = 'open'
@@ -120,7 +137,7 @@ UPDATE heartbeat SET at = clock_timestamp() WHERE name = %(turn)s AND data ->> '
 TAKE = """
 WITH due AS (
   SELECT d.id FROM delivery d
-   WHERE d.sent_at IS NULL AND d.due_at <= clock_timestamp()
+   WHERE d.sent_at IS NULL AND d.due_at <= now()
      AND (d.lease_until IS NULL OR d.lease_until <= clock_timestamp())
      AND NOT EXISTS (SELECT FROM delivery e WHERE e.ticket_id = d.ticket_id AND e.n < d.n AND e.sent_at IS NULL)
    ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED),
@@ -154,6 +171,7 @@ UPDATE delivery SET due_at = clock_timestamp()
   FROM d, ticket t
  WHERE t.department_id = d.id AND delivery.ticket_id = t.id AND delivery.sent_at IS NULL AND delivery.tries > 0"""
 
+KINDS = frozenset(EventKind)  #: events of a newer release wait for its reconciler
 DISTANCE_MOST = 3600.0  #: seconds; longest distance between two tries, and longest gathering
 
 
@@ -169,6 +187,10 @@ class TicketsStore:
         row = self._db.row(LOOK, turn=TURN) or {}
         return bool(row["told"]), bool(row["due"])
 
+    def ask(self) -> bool:
+        """Say whether a wake-up is to be sent again: the last one seems lost."""
+        return self._db.row(ASK, grace=self._spans.wake_grace) is not None
+
     # --- from events to messages ----------------------------------------------------------------------------------
 
     def project(self, limit: int) -> int:
@@ -176,7 +198,7 @@ class TicketsStore:
         with self._db.transaction() as session:
             if not session.value(ALONE):
                 return 0
-            found = session.rows(EVENTS, limit=limit)
+            found = [row for row in session.rows(EVENTS, limit=limit) if row["kind"] in KINDS]
             for row in found:
                 self._raise(session, row)
             if found:
@@ -184,7 +206,7 @@ class TicketsStore:
         return len(found)
 
     def settle(self) -> int:
-        """Close the tickets whose trouble is over, with a word about it; returns how many."""
+        """Close the tickets whose trouble is over, remind of those that stay open; returns how many it said."""
         with self._db.transaction() as session:
             if not session.value(ALONE):
                 return 0
@@ -192,16 +214,26 @@ class TicketsStore:
             for row in over:
                 if session.row(CLOSE, ticket=row["id"]):
                     self._clear(session, row)
-        return len(over)
+            silent = session.rows(SILENT, remind=self._spans.tell_remind)
+            for row in silent:
+                text = matters.reminder(row["text"], row["opened_at"], row["language"])
+                self._add(session, row["id"], row["n"] + 1, DeliveryKind.COMMENT, text)
+        return len(over) + len(silent)
 
     def _raise(self, session: Session, row: Row) -> None:
         """Open the event's matter, or follow it up; without anybody in charge the timeline alone has it."""
-        told = _told(row)
-        matter = matters.matter(told)
-        if not matter or row["department_id"] is None:
+        if row["department_id"] is None:
+            return
+        try:
+            told = _told(row)
+            matter = matters.matter(told)
+            subject = matters.subject(told, row["language"]) if matter else ""
+        except Exception:  # a bug in the words of one event must not silence all that come after it
+            log.exception("event_untold", event_id=row["id"], kind=row["kind"])
+            return
+        if not matter:
             return
         values = {"matter": matter, "department": row["department_id"], "connection": row["connection_id"]}
-        subject = matters.subject(told, row["language"])
         ticket = (
             session.row(AGAIN, matter=matter)
             or session.row(REOPEN, **values)

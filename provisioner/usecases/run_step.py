@@ -60,7 +60,7 @@ class Report:
     """How a touch ended, for readers of Flower and logs."""
 
     step: str
-    outcome: str  #: proceed, park, hold, end, fenced, no_slot, away, halted
+    outcome: str  #: proceed, park, hold, end, fenced, no_slot, away, halted, newer
     says: str = ""
     failed: bool = False  #: the step failed: the task must end as a failure
 
@@ -90,8 +90,8 @@ def run_step(attempt_id: int, pos: int, *, task_id: str, worker: str, owner: str
     if isinstance(found, Refusal):
         return Report(step="", outcome=found.value)
     row = next(row for row in found.steps if row.pos == found.attempt.pos)
-    if row.name not in STEPS:  # a newer version planned it: its workers will take it when the lease has run out
-        return Report(row.name, "unknown_step", "a newer worker must do this step")
+    if any(one.name not in STEPS for one in found.steps):  # a newer release planned it: its workers know how it goes
+        return _leave(found, row.name, tools)
     left = tools.spans.lease - (time.monotonic() - began)
     with touch.lease(left):
         try:
@@ -99,6 +99,16 @@ def run_step(attempt_id: int, pos: int, *, task_id: str, worker: str, owner: str
         except Fenced:
             log.debug("step_fenced", attempt_id=attempt_id, step=row.name)
             return Report(row.name, Refusal.FENCED.value)
+
+
+def _leave(found: Touched, step: str, tools: Tools) -> Report:
+    """Give the attempt back for a worker of a newer release, whichever of its steps we do not know."""
+    try:
+        tools.waker.wake(tools.engine.give_back(found))
+    except Fenced:
+        return Report(step, Refusal.FENCED.value)
+    log.info("step_left", job_id=found.job_id, attempt_id=found.attempt_id, step=step)
+    return Report(step, Refusal.NEWER.value, "a worker of a newer release must do this step")
 
 
 class _Clock:

@@ -22,10 +22,11 @@ def project(*, tickets: Tickets, waker: Waker, sweep: bool) -> int:
     """
     told, due = tickets.look()
     count = tickets.project(LIMIT) if told else 0
+    said = count
     if count or sweep:
-        tickets.settle()
+        said += tickets.settle()
         _, due = tickets.look()
-    if due:
+    if due and (said or tickets.ask()):
         waker.deliver()
     return count
 

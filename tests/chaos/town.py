@@ -62,18 +62,17 @@ class Town:
     api: Api = field(default_factory=lambda: Api("http://127.0.0.1:1"))
     restarts: int = 0
     plant: str = ""  #: a bug that the workers are to have
+    workers: tuple[str, ...] = WORKERS
+    database_url: str = ""
+    broker_url: str = ""
 
     def start(self, *, places: int, servers: int, seed: int) -> None:
         """Have everything up, connected, and one package that is sold from every place."""
-        self.postgres = EmbeddedPostgres(self.folder, fsync=False)
-        self.postgres.start()
-        self.postgres.create_database("chaos")
-        self.begin("broker", [sys.executable, "-m", "provisioner.demo.broker"])
+        self.start_servers()
         for n in range(1, places + 1):
             options = ["--servers", str(servers), "--seed", str(seed * 100 + n), "--admin-password", PASSWORD]
             self.begin(f"dc{n}", [sys.executable, "-m", "provisioner.simulators", *options, "--type", TYPE])
         key.write(self.folder / "secret.key")
-        self.broker_url = self.first_line("broker", "redis://")
         settings = config.load(**self._settings())
         bootstrap.upgrade(settings)
         ports = bootstrap.build(settings)
@@ -81,7 +80,7 @@ class Town:
         made = tokens.create("chaos", Role.ADMIN, panel=PANEL, catalogue=ports.catalogue)
         port = free_port()
         self.begin("api", processes.api_argv("127.0.0.1", port), ours=True)
-        for name in WORKERS:
+        for name in self.workers:
             queues = "steps" if name.startswith("steps") else "control,observe"
             self.begin(name, processes.worker_argv(queues, 2, name), ours=True)
         self.beat()
@@ -97,6 +96,15 @@ class Town:
             self.api.put(f"/v1/connections/{place.name}", _connection(place))
             self.api.put(f"/v1/packages/{place.name}", _package([place]))
         self.api.put("/v1/packages/any", _package(self.places))
+
+    def start_servers(self) -> None:
+        """Start database and broker; say where they are."""
+        self.postgres = EmbeddedPostgres(self.folder, fsync=False)
+        self.postgres.start()
+        self.postgres.create_database("chaos")
+        self.database_url = self.postgres.url("chaos")
+        self.begin("broker", [sys.executable, "-m", "provisioner.demo.broker"])
+        self.broker_url = self.first_line("broker", "redis://")
 
     def beat(self) -> None:
         """Start beat."""
@@ -123,7 +131,7 @@ class Town:
 
     def _settings(self) -> dict[str, object]:
         return {
-            "database_url": self.postgres.url("chaos"),
+            "database_url": self.database_url,
             "broker_url": self.broker_url,
             "secret_key_file": self.folder / "secret.key",
             "spans": SPANS,

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
 
 from provisioner.domain.attempt import Awaits
 from provisioner.drivers.fake import InstallEnd
 from tests.site import SHORT, Site
+from tests.statements import counted
 
 CONNECTIONS = 2
 
@@ -95,16 +95,10 @@ def one_tick(site: Site) -> tuple[int, int]:
     """Tick once, with every list due; gives the statements, and the list calls."""
     site.database.rows("UPDATE connection SET observe_tried_at = '-infinity'")
     site.database.rows("UPDATE heartbeat SET at = '-infinity' WHERE name = 'reconcile'")
-    before, statements = len(site.world.calls("list_servers")), 0
-
-    def executed(*_: object) -> None:
-        nonlocal statements
-        statements += 1
-
-    event.listen(site.database.engine, "before_cursor_execute", executed)
-    site.tick()
-    event.remove(site.database.engine, "before_cursor_execute", executed)
-    return statements, len(site.world.calls("list_servers")) - before
+    before = len(site.world.calls("list_servers"))
+    with counted() as count:
+        site.tick()
+    return len(count.statements), len(site.world.calls("list_servers")) - before
 
 
 def test_a_thousand_parked_installs_cost_a_tick_no_call_and_no_statement_more_than_ten(site: Site) -> None:

@@ -14,16 +14,20 @@ import pytest
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
 from provisioner.domain.events import EventKind
+from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
 from provisioner.domain.spans import Spans
+from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import InstallEnd
-from provisioner.errors import BadValue, Invalid, RemoteError, Unreachable
+from provisioner.errors import BadValue, Invalid, PoolEmpty, RemoteError, Unreachable
 from provisioner.ports import Delivery, Message
 from provisioner.store import connections
+from provisioner.store import tickets as store
 from provisioner.store.database import Session
+from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import operate, servers, tell
 from tests.fakes import mail as fake
-from tests.site import SHORT, Site
+from tests.site import OS, SHORT, Site
 
 ONCALL = "oncall@example.net"
 #: what is told again is told at once, so that a test need not wait
@@ -63,7 +67,9 @@ class Post:
         self.flush()
 
     def flush(self) -> None:
-        while self.site.tickets.look()[1]:
+        """Send what is due, or is within the second."""
+        soon = "SELECT count(*) FROM delivery WHERE sent_at IS NULL AND due_at < clock_timestamp() + interval '1 s'"
+        while self.site.database.value(soon):
             self.deliver()
 
     @property
@@ -212,12 +218,14 @@ def cancel(site: Site, job: int) -> None:
     operate.cancel(job, operate.Operator("cli anna", site.services, site.waker, site.policies))
 
 
-def after_one_failed(site: Site, **changes: str) -> int:
-    """Let an order fail on server 101 and go through on the next."""
+def after_one_failed(site: Site, *, blameless: bool = False, **changes: str) -> int:
+    """Let an order fail on server 101, which the place may be to blame for, and go through on the next."""
     ill = site.world.add_server("101")
     ill.install_ends = [InstallEnd.FAILED]
     job = site.order(**changes).job_id
     site.run(lambda: site.database.value("SELECT count(*) FROM quarantine") == 1)
+    if blameless:
+        site.database.rows("UPDATE quarantine SET site = true, retested_at = clock_timestamp()")
     site.world.add_server("102")
     site.run(site.ended(job))
     assert site.job(job)["state"] == "succeeded"
@@ -239,6 +247,13 @@ def test_a_server_that_failed_is_told_when_its_order_is_through_and_again_when_i
     assert "Where: connection dc1, server 101, order ord-1 of panel, job 1" in post.texts[0]
     assert post.tickets() == [("quarantined:dc1:install_os", "closed", 1)]
     assert len(post.mails) == 2
+
+
+def test_a_server_that_the_place_is_to_blame_for_is_no_matter_of_its_own(post: Post) -> None:
+    after_one_failed(post.site, blameless=True)
+    post.tell()
+
+    assert post.mails == []
 
 
 def release(site: Site) -> int:
@@ -276,8 +291,12 @@ def test_an_order_that_failed_for_good_is_told_and_one_that_succeeds_ends_it(pos
     site = post.site
     site.database.rows("UPDATE package SET attempts_max = 1, stock_wait_seconds = 0.01")
     job = site.order("ord-1").job_id
-    site.run(lambda: bool(site.job(job)["stock_since"]))
-    site.reconciler.sweep()
+
+    def over() -> bool:
+        site.reconciler.sweep()
+        return bool(site.job(job)["state"] == "failed")
+
+    site.run(over)
     post.tell()
     told = post.tickets()
     site.database.rows("UPDATE package SET stock_wait_seconds = 3600")
@@ -336,6 +355,101 @@ def test_what_an_audit_finds_is_told_until_nothing_of_it_is_left(post: Post) -> 
     assert "provisioner audit --kept --connection dc1" in post.texts[0]
 
 
+def handed(site: Site) -> None:
+    site.world.add_server("101")
+    job = site.order().job_id
+    site.run(site.ended(job))
+
+
+def wish(site: Site, kind: JobKind, ref: str = "ord-1", *, by: str = "cli anna", **params: object) -> int:
+    asked, due = site.life.wish("panel", ref, Wish(kind, params), by=by, policies=site.policies)
+    site.waker.wake(due)
+    return asked.job_id
+
+
+def test_a_close_that_stands_half_way_is_told_until_the_server_is_clean(post: Post) -> None:
+    site = post.site
+    handed(site)
+    site.world.fault("set_domain", PoolEmpty, times=None)
+    job = wish(site, JobKind.CLOSE)
+    site.run(lambda: bool(site.database.value("SELECT count(*) FROM event WHERE kind = 'release_incomplete'")))
+    post.tell()
+    told = post.tickets()
+    site.world.heal()
+    site.database.rows("UPDATE attempt SET resume_at = clock_timestamp() WHERE state = 'waiting'")
+    site.run(site.ended(job))
+    post.tell()
+
+    assert told == [("release:dc1:1", "open", 1)]
+    assert str(post.mails[0]["Subject"]) == "[1] dc1: server 101 could not be cleaned up"
+    assert post.tickets() == [("release:dc1:1", "closed", 1)]
+
+
+def test_a_token_that_asks_for_too_much_is_told_once_until_nothing_is_held(post: Post) -> None:
+    site = post.site
+    handed(site)
+    site.database.rows(
+        "INSERT INTO service (panel, external_ref, package_id, package, state, customer_ref, login, hostname, os, "
+        "fingerprint, handed_over_at) SELECT 'panel', 'svc-' || n, p.id, s.package, 'active', 'c', 'l', 'h', 'o', "
+        "'{}', clock_timestamp() FROM generate_series(1, 25) n, package p, service s LIMIT 25"
+    )
+    for n in range(1, 26):
+        wish(site, JobKind.REINSTALL, f"svc-{n}", by="token shop", os=OS)
+    post.tell()
+    told = post.tickets()
+    site.life.drop("token shop")
+    post.tell()
+
+    assert told == [("guard:token shop", "open", 1)]
+    assert "provisioner token drop shop" in post.texts[0]
+    assert post.tickets() == [("guard:token shop", "closed", 1)]
+
+
+def test_a_matter_that_stays_open_is_said_again_with_all_that_it_said(post: Post) -> None:
+    post.restrict()
+    post.tell()
+    for _ in range(2):
+        post.site.database.rows("UPDATE delivery SET sent_at = sent_at - interval '25 h'")
+        post.tell()
+        post.tell()
+
+    assert len(post.mails) == 3
+    assert [text.startswith("Still so, since 20") for text in post.texts] == [False, True, True]
+    assert all(text.count("Still so") <= 1 and text.count("What to do") == 1 for text in post.texts)
+    assert post.mails[2]["References"] == post.mails[0]["Message-ID"]
+
+
+def test_an_event_of_a_newer_release_waits_and_one_without_words_is_passed_over(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post.restrict()
+    post.site.database.rows("ALTER TABLE event DISABLE TRIGGER event_for_people")
+    post.site.database.rows(
+        "WITH e AS (INSERT INTO event (connection_id, seq, kind, text) VALUES (1, 900, 'melted', 'x') RETURNING id) "
+        "INSERT INTO outbox SELECT id FROM e"
+    )
+    monkeypatch.setattr("provisioner.domain.matters.subject", lambda *_: 1 / 0)
+    post.tell()
+    monkeypatch.undo()
+    post.heal()
+    post.restrict("ping")
+    post.site.database.rows("INSERT INTO outbox SELECT max(id) FROM event")
+    post.tell()
+
+    assert [str(mail["Subject"]) for mail in post.mails] == ["[1] dc1: ping fails for the place's fault, orders wait"]
+    assert post.site.database.value("SELECT count(*) FROM outbox") == 1
+
+
+def test_a_wake_up_that_nobody_takes_is_not_sent_with_each_tick(post: Post) -> None:
+    site = post.site
+    site.tickets = TicketsStore(site.database, replace(AT_ONCE, wake_grace=3000.0))
+    post.restrict()
+    for _ in range(5):
+        tell.project(tickets=site.tickets, waker=site.waker, sweep=False)
+
+    assert site.waker.deliveries == 2  # with the message, and once more: the first may be lost
+
+
 # --- more of the same -----------------------------------------------------------------------------------------------
 
 
@@ -376,8 +490,6 @@ def test_a_place_that_is_ill_again_and_stays_so_is_told_in_the_same_thread(post:
     post.heal()
     post.tell()
     post.restrict(reason="again")
-    post.tell()
-    time.sleep(0.01)
     post.tell()
 
     assert [mail["References"] for mail in post.mails] == [
@@ -613,6 +725,31 @@ def test_an_idle_tick_costs_one_statement(post: Post) -> None:
         tell.project(tickets=post.site.tickets, waker=post.site.waker, sweep=False)
 
     assert len(count.statements) == 1
+
+
+@pytest.mark.parametrize("name", ["LOOK", "TAKE", "OVER", "SILENT", "AGAIN", "SENT", "PUT_OFF", "LATEST"])
+def test_no_statement_reads_what_is_over_and_sent(post: Post, name: str) -> None:
+    run = post.site.database.rows
+    run(
+        "WITH t AS (INSERT INTO ticket (department_id, connection_id, matter, subject, state, closed_at) "
+        "SELECT 1, 1, 'paused:dc1', 'x', 'closed', clock_timestamp() FROM generate_series(1, 5000) RETURNING id) "
+        "INSERT INTO delivery (ticket_id, n, kind, text, sent_at) SELECT t.id, n, 'open', repeat('x', 300), now() "
+        "FROM t, generate_series(1, 3) n"
+    )
+    post.restrict()
+    post.site.tickets.project(100)
+    run("ANALYZE ticket, delivery")
+
+    plan = "\n".join(
+        next(iter(row.values()))
+        for row in run(
+            f"EXPLAIN {getattr(store, name)}", turn="deliver", lease=30.0, remind=86400.0, matter="x", ref="", why="",
+            id=1, tries=1, first=60.0, most=3600.0, ticket=1,
+        )
+    )  # fmt: skip
+
+    assert "Seq Scan on ticket" not in plan, plan
+    assert "Seq Scan on delivery" not in plan, plan
 
 
 def test_no_planted_secret_is_in_any_message(post: Post) -> None:

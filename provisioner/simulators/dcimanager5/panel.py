@@ -26,6 +26,7 @@ MODULES = (equipment, networks, servers, users)  # imported for the functions th
 _BY_SERVER = ("server", "iplist", "ipmiredirect")
 _EFFECT_FIRST = ("lost_after", "slow", "drip", "cut")
 _DRY = ("late", "silent")
+_FOREIGN_PASSWORD = "somebody-elses"  # noqa: S105 - of a user that nobody logs in as
 _DEFAULT_LATE, _DEFAULT_SLOW, _DEFAULT_DRIP, _DEFAULT_AWAY = 1.0, 5.0, 0.05, 60.0
 
 
@@ -72,8 +73,9 @@ class Panel:
     def _answer(self, call: Call, entry: Entry, known: Function | None) -> Reply:
         occasion = _occasion(call, entry, known)
         for hand in self.world.faults.take_before(occasion):
-            self._foreign_hand(hand, entry)
+            self._foreign_hand(hand, call, entry)
         fault = self.world.faults.take_call(occasion)
+        self.world.faults.wake(occasion)
         if fault is None:
             return self._render(call, self._run(call, entry))
         entry.fault, entry.fault_id = fault.kind, fault.id
@@ -263,7 +265,13 @@ class Panel:
             seconds += each * len(self.world.servers)
         return seconds
 
-    def _foreign_hand(self, fault: Fault, entry: Entry) -> None:
+    def _foreign_hand(self, fault: Fault, call: Call, entry: Entry) -> None:
+        if fault.kind == "foreign_user":
+            name = call.get("name")
+            if name and self.world.user_named(name) is None:
+                self.world.add_user(name, fault.text("password", _FOREIGN_PASSWORD))
+                entry.fault, entry.fault_id = fault.kind, fault.id
+            return
         server = self.world.servers.get(entry.server)
         if server is None:
             return

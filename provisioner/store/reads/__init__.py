@@ -2,7 +2,7 @@
 
 from provisioner.ports import Facts
 from provisioner.store.database import Database
-from provisioner.store.reads import findings, jobs, servers, services, site, stock, tickets
+from provisioner.store.reads import findings, fleet, jobs, servers, services, site, stock, tickets
 
 
 class ReadsStore:
@@ -70,6 +70,26 @@ class ReadsStore:
     def tickets(self, *, ticket: int | None, closed: bool, limit: int) -> list[Facts]:
         """List tickets, newest first, each with its messages; one of them, or the open ones, or all."""
         return tickets.tickets(self._db, ticket=ticket, closed=closed, limit=limit)
+
+    def workers(self) -> list[Facts]:
+        """Give the workers that gave a sign of life."""
+        return fleet.workers(self._db)
+
+    def fleet(self) -> list[Facts]:
+        """Give each connection as the doctor sees it."""
+        return fleet.connections(self._db)
+
+    def waiting(self, grace_seconds: float) -> list[Facts]:
+        """Give what waits, by reason, with the oldest."""
+        return fleet.waiting(self._db, grace_seconds)
+
+    def jobs_by_state(self) -> list[Facts]:
+        """Count the jobs that have not ended."""
+        return fleet.jobs(self._db)
+
+    def quarantined(self) -> list[Facts]:
+        """Count the servers in quarantine, by connection."""
+        return fleet.quarantined(self._db)
 
     def health(self) -> Facts:
         """Give what readiness rests on."""

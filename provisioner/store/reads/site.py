@@ -17,7 +17,7 @@ SELECT c.name, c.kind, c.location, c.queue, c.url, c.username, c.tls, c.admin_us
   FROM connection c ORDER BY c.name"""
 
 HEALTH = """
-SELECT current_setting('transaction_read_only') = 'on' AS read_only,
+SELECT current_setting('transaction_read_only') = 'on' AS read_only, current_setting('server_version') AS server,
        to_regclass('alembic_version') IS NOT NULL AS migrated, to_regclass('heartbeat') IS NOT NULL AS ticks,
        clock_timestamp() AS now"""
 

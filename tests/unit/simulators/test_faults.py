@@ -99,6 +99,21 @@ def test_a_rate_is_drawn_for_each_object_in_its_own_order() -> None:
     assert 0 < sum(one["101"]) < 20
 
 
+def test_a_rate_inside_the_data_centre_is_drawn_for_each_server_in_its_own_order() -> None:
+    def struck(servers: list[str]) -> dict[str, list[bool]]:
+        book = FaultBook(seed=5)
+        book.add({"kind": "power_ignored", "rate": 0.5})
+        found: dict[str, list[bool]] = {}
+        for server in servers:
+            found.setdefault(server, []).append(book.take(("power_ignored",), Occasion(server=server)) is not None)
+        return found
+
+    one, other = struck(["101"] * 20 + ["102"] * 20), struck(["101", "102"] * 20)
+
+    assert one == other
+    assert one["101"] != one["102"]
+
+
 @pytest.mark.parametrize(
     "order",
     [

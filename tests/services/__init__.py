@@ -1,0 +1,1 @@
+"""The second tier: real PostgreSQL, Redis and RabbitMQ, broken in every way that a server can break."""
