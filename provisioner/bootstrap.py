@@ -34,6 +34,7 @@ from provisioner.store.life import LifeStore
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
+from provisioner.store.prune import PruneStore
 from provisioner.store.quarantine import QuarantineStore
 from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
@@ -66,6 +67,7 @@ class App:
     catalogue: CatalogueStore
     reads: ReadsStore
     heartbeats: HeartbeatStore
+    pruner: PruneStore
     installation: InstallationStore
     audits: AuditStore
     tickets: TicketsStore
@@ -127,6 +129,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
         heartbeats=HeartbeatStore(database),
+        pruner=PruneStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
         tickets=TicketsStore(database, spans),
