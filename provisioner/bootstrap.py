@@ -30,6 +30,7 @@ from provisioner.store.engine import EngineStore
 from provisioner.store.heartbeats import HeartbeatStore
 from provisioner.store.holds import HoldsStore
 from provisioner.store.installation import InstallationStore, greet
+from provisioner.store.keys import KeysStore
 from provisioner.store.life import LifeStore
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
@@ -42,7 +43,7 @@ from provisioner.store.services import ServicesStore
 from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
 from provisioner.usecases.run_step import Tools
-from provisioner.vault import KeyVault
+from provisioner.vault import KeyFile, KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
 
 DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
@@ -68,6 +69,7 @@ class App:
     reads: ReadsStore
     heartbeats: HeartbeatStore
     pruner: PruneStore
+    keys: KeysStore
     installation: InstallationStore
     audits: AuditStore
     tickets: TicketsStore
@@ -130,6 +132,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         reads=ReadsStore(database),
         heartbeats=HeartbeatStore(database),
         pruner=PruneStore(database),
+        keys=KeysStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
         tickets=TicketsStore(database, spans),
@@ -153,6 +156,13 @@ def check_probe(text: str) -> None:
     """
     if parse_probe(text).kind is ProbeKind.ICMP and (why_not := can_send_icmp()):
         raise Invalid(f"probe icmp: {why_not}", field="probe")
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """Give the key file to change. Raises `BadConfig` where the keys are in no file."""
+    if settings.secret_key_file is None:
+        raise BadConfig("PROVISIONER_SECRET_KEY_FILE is not set: only keys in a file are rotated while everything runs")
+    return KeyFile(settings.secret_key_file)
 
 
 def _vault(settings: Settings) -> KeyVault:

@@ -855,6 +855,18 @@ class Reads(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The store as the rotation of keys sees it."""
+
+    def by_key(self) -> Mapping[str, int]:
+        """Count the stored secrets by the id of the key that sealed each."""
+        ...
+
+    def reseal(self, key: str, again: Callable[[bytes], tuple[bytes, str]], after: int) -> tuple[int, int | None]:
+        """Seal the next few that *key* did not seal anew, in one commit; gives how many, and where to go on."""
+        ...
+
+
 Cursor = tuple[Any, ...]  #: where the next of many small commits goes on
 
 
