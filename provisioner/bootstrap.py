@@ -31,10 +31,12 @@ from provisioner.store.engine import EngineStore
 from provisioner.store.heartbeats import HeartbeatStore
 from provisioner.store.holds import HoldsStore
 from provisioner.store.installation import InstallationStore, greet
+from provisioner.store.keys import KeysStore
 from provisioner.store.life import LifeStore
 from provisioner.store.listener import Listener
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
+from provisioner.store.prune import PruneStore
 from provisioner.store.quarantine import QuarantineStore
 from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
@@ -42,7 +44,7 @@ from provisioner.store.services import ServicesStore
 from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
 from provisioner.usecases.run_step import Tools
-from provisioner.vault import KeyVault
+from provisioner.vault import KeyFile, KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
 
 DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
@@ -67,6 +69,8 @@ class App:
     catalogue: CatalogueStore
     reads: ReadsStore
     heartbeats: HeartbeatStore
+    pruner: PruneStore
+    keys: KeysStore
     installation: InstallationStore
     audits: AuditStore
     tickets: TicketsStore
@@ -128,6 +132,8 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         catalogue=CatalogueStore(database, vault, spans),
         reads=ReadsStore(database),
         heartbeats=HeartbeatStore(database),
+        pruner=PruneStore(database),
+        keys=KeysStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
         tickets=TicketsStore(database, spans),
@@ -151,6 +157,13 @@ def check_probe(text: str) -> None:
     """
     if parse_probe(text).kind is ProbeKind.ICMP and (why_not := can_send_icmp()):
         raise Invalid(f"probe icmp: {why_not}", field="probe")
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """Give the key file to change. Raises `BadConfig` where the keys are in no file."""
+    if settings.secret_key_file is None:
+        raise BadConfig("PROVISIONER_SECRET_KEY_FILE is not set: only keys in a file are rotated while everything runs")
+    return KeyFile(settings.secret_key_file)
 
 
 def _vault(settings: Settings) -> KeyVault:

@@ -855,6 +855,53 @@ class Reads(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The store as the rotation of keys sees it."""
+
+    def by_key(self) -> Mapping[str, int]:
+        """Count the stored secrets by the id of the key that sealed each."""
+        ...
+
+    def reseal(self, key: str, again: Callable[[bytes], tuple[bytes, str]], after: int) -> tuple[int, int | None]:
+        """Seal the next few that *key* did not seal anew, in one commit; gives how many, and where to go on."""
+        ...
+
+
+Cursor = tuple[Any, ...]  #: where the next of many small commits goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """One small commit of pruning."""
+
+    counts: Mapping[str, int]  #: rows erased, or that would be, by what they are
+    after: Cursor | None  #: where the next one goes on; None: there is nothing more
+
+
+class Pruner(Protocol):
+    """The store as pruning sees it: each call looks at a few rows, oldest first, and commits."""
+
+    def older_than(self, keep: timedelta) -> datetime:
+        """Give the instant so long ago, by the database's clock."""
+        ...
+
+    def jobs(self, before: datetime, after: Cursor | None, *, dry: bool) -> Pruned:
+        """Erase jobs that ended before, with all that is under them; none that stands on a claim that lives."""
+        ...
+
+    def claims(self, before: datetime, after: Cursor | None, *, dry: bool) -> Pruned:
+        """Erase claims that ended before, of services that are closed or failed, and that nothing points at."""
+        ...
+
+    def timelines(self, before: datetime, after: Cursor | None, *, dry: bool) -> Pruned:
+        """Erase the older events of closed and failed services."""
+        ...
+
+    def places(self, before: datetime, after: Cursor | None, *, dry: bool) -> Pruned:
+        """Erase the older events of connections."""
+        ...
+
+
 class Heartbeats(Protocol):
     """Signs of life of our own processes."""
 

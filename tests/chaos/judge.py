@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from provisioner.domain.naming import panel_login
 from tests.chaos.town import RIVAL, Place, Town
 
 Json = Any
-RULES = (
+STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS = (
     "stuck", "sold twice", "installed over a customer", "installed twice", "leaked servers", "leaked addresses",
-    "surplus accounts",
-    "free with an old customer's things", "secrets seen",
+    "surplus accounts", "free with an old customer's things", "secrets seen",
 )  # fmt: skip
+RULES = (STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS)
 LIVE = ("active", "suspended", "closing")
+FREE = "free.ds"
+TOKEN = "provisioner [0-9a-f]{8} claim [0-9]+"  #: our note in the panel
+PACKAGE_ADDRESSES = 2
+ADMIN_LEVEL = 16  #: users above it are the panel's own
 
 
 @dataclass
@@ -34,139 +38,221 @@ class Verdict:
         return not any(self.cases.values())
 
 
-def judge(town: Town, services: Mapping[str, Json], secrets: list[str]) -> Verdict:
-    """Compare what billing was told with what the data centres hold."""
+def judge(
+    town: Town, services: Mapping[str, Json], secrets: Iterable[str], retries: Mapping[str, int] | None = None
+) -> Verdict:
+    """Compare what billing was told with what the data centres hold; *retries*: a person's, by host name."""
     verdict = Verdict()
+    wished = _wished(services, retries or {})
     for place in town.places:
         world = place.control.world()
+        robbed = _robbed(world)
         _servers(town, place, world, services, verdict)
-        for broken in place.control.invariants(token_pattern="provisioner [0-9a-f]{8} claim [0-9]+"):
-            rule = _rule(str(broken["rule"]))
-            server = next(one for one in world["servers"] if one["id"] == broken["server"])
-            if server["owner"] != RIVAL and RIVAL not in str(server["owners_before"]):
-                verdict.add(rule, f"{place.name} server {broken['server']}: {broken['rule']}: {broken['detail']}")
-        for case in _installed_over(place):
-            verdict.add("installed over a customer", case)
-        for case in _installed_twice(place):
-            verdict.add("installed twice", case)
-    for text in _seen(town, secrets):
-        verdict.add("secrets seen", text)
+        _accounts(town, place, world, services, verdict)
+        for broken in place.control.invariants(token_pattern=TOKEN):
+            if broken["server"] not in robbed:
+                where = f"{place.name} server {broken['server']}"
+                verdict.add(_rule(str(broken["rule"])), f"{where}: {broken['rule']}: {broken['detail']}")
+        _installs(place, world, wished, verdict)
+    for text in _seen(town, list(secrets)):
+        verdict.add(SECRETS, text)
     return verdict
 
 
 def _rule(name: str) -> str:
     if name in ("free_server_keeps_addresses", "nobody_owns_a_named_server"):
-        return "free with an old customer's things"
-    return "leaked servers" if name == "unfinished_quarantine" else "sold twice"
+        return LEFT
+    return SERVERS if name == "unfinished_quarantine" else TWICE
+
+
+def _robbed(world: Json) -> set[str]:
+    """Give servers that somebody else took while they were another's: what is left there is not our doing."""
+    rival = {user["id"] for user in world["users"] if user["name"] == RIVAL}
+    found = set()
+    for server in world["servers"]:
+        line = [*server["owners_before"], server["owner_id"]]
+        if any(after in rival and before not in (None, *rival) for before, after in pairwise(line)):
+            found.add(server["id"])
+    return found
 
 
 def _servers(town: Town, place: Place, world: Json, services: Mapping[str, Json], verdict: Verdict) -> None:
     """Hold who owns what against what billing was told that it has."""
     mine = [one for one in services.values() if one["server"] and one["server"]["connection"] == place.name]
-    told = {one["server"]["server"]: one for one in mine if one["state"] in LIVE}
+    told: dict[str, list[Json]] = defaultdict(list)
+    for one in mine:
+        if one["state"] in LIVE:
+            told[one["server"]["server"]].append(one)
     known = {row["server"]: row for row in town.api.get(f"/v1/servers?connection={place.name}")}
-    logins = {panel_login(one["login"]) for one in services.values()}
+    robbed = _robbed(world)
+    for number in told.keys() - {server["id"] for server in world["servers"]}:
+        verdict.add(TWICE, f"{place.name} server {number}: billing was told of a server that is not there")
     for server in world["servers"]:
         number, owner = server["id"], server["owner"]
         state = known.get(number, {}).get("state", "")
         where = f"{place.name} server {number} of {owner or 'nobody'}"
-        if owner == place.admin and state not in ("held", "quarantined", "releasing"):
-            verdict.add(
-                "leaked servers", f"{where}: ours in the panel, {state or 'unknown'} to us; {server['notes']!r}"
-            )
-        if owner and owner not in (place.admin, RIVAL) and number not in told:
-            verdict.add("leaked servers", f"{where}: no live service has it; {state}")
-        service = told.get(number)
-        if service and service["state"] != "closing" and owner not in (RIVAL, service["login"]):
-            verdict.add("sold twice", f"{where}: service {service['external_ref']} was told that it has it")
-        if service and service["state"] != "closing":
-            rows = [row["ip"] for row in server["addresses"] if row["type"] != "group"]
-            if sorted(rows) != sorted(row["ip"] for row in service["addresses"]):
-                verdict.add("leaked addresses", f"{where}: panel {rows}, we {service['addresses']}")
-    users = Counter(user["name"] for user in world["users"])
-    for name in users - Counter([place.admin, RIVAL, "root", *logins]):
-        if name not in logins and not any(user["name"] == name and user["level"] > 16 for user in world["users"]):
-            verdict.add("surplus accounts", f"{place.name} user {name}")
+        if owner == place.admin and state not in ("held", "quarantined", "releasing") and not told[number]:
+            verdict.add(SERVERS, f"{where}: ours in the panel, {state or 'unknown'} to us; {server['notes']!r}")
+        if owner and owner not in (place.admin, RIVAL) and not told[number]:
+            verdict.add(SERVERS, f"{where}: no live service has it; {state}")
+        if len(told[number]) > 1:
+            verdict.add(TWICE, f"{where}: told to {', '.join(one['external_ref'] for one in told[number])}")
+        if server["free"] and number not in robbed:
+            _left_behind(where, server, verdict)
+        for service in told[number]:
+            if service["state"] != "closing" and owner != RIVAL:
+                _one(where, server, service, verdict)
 
 
-def _installed_over(place: Place) -> Iterator[str]:
-    """Find installs that reached a server between the edit that made it a customer's and the one that ended it."""
-    sold: dict[str, str] = {}
-    admins = {place.admin, "no_owner", ""}
-    names = {user["id"]: user["name"] for user in place.control.world()["users"]}
-    for call in place.control.journal():
-        server = str(call["server"] or "")
-        if not call["effect"] or not server:
+def _left_behind(where: str, server: Json, verdict: Verdict) -> None:
+    """Look for what of an old customer is still on a free server, beyond what the panel's own rules say."""
+    named = [row["ip"] for row in server["addresses"] if row["type"] != "group" and row["domain"] != FREE]
+    if named:
+        verdict.add(LEFT, f"{where}: {', '.join(named)} not marked {FREE}")
+    if "provisioner" in server["notes"]:
+        verdict.add(LEFT, f"{where}: our note is still there: {server['notes']!r}")
+
+
+def _one(where: str, server: Json, service: Json, verdict: Verdict) -> None:
+    """Hold one customer's server against what he was told."""
+    ref = service["external_ref"]
+    if server["owner"] != service["login"]:
+        verdict.add(TWICE, f"{where}: service {ref} was told that it has it")
+    rows = sorted(row["ip"] for row in server["addresses"] if row["type"] != "group")
+    if rows != sorted(row["ip"] for row in service["addresses"]):
+        verdict.add(ADDRESSES, f"{where}: panel {rows}, {ref} was told {service['addresses']}")
+    more = sum(job["kind"] == "add_address" and job["state"] == "succeeded" for job in service["jobs"])
+    if len(rows) != PACKAGE_ADDRESSES + more:
+        verdict.add(ADDRESSES, f"{where}: {len(rows)} addresses, and {ref} pays for {PACKAGE_ADDRESSES + more}")
+
+
+def _accounts(town: Town, place: Place, world: Json, services: Mapping[str, Json], verdict: Verdict) -> None:
+    """Look for users that are nobody's, and for customers with two."""
+    logins: dict[str, set[str]] = defaultdict(set)
+    for one in services.values():
+        logins[one["login"]].add(one["customer_ref"])
+    owned: dict[str, list[str]] = defaultdict(list)
+    for user in world["users"]:
+        name = user["name"]
+        strange = f"{place.name} {name}" in town.strangers
+        if user["level"] > ADMIN_LEVEL or name in (RIVAL, place.admin) or strange:
             continue
-        if call["func"] == "server.edit" and "owner" in call["params"]:
-            owner = names.get(call["params"]["owner"], call["params"]["owner"])
-            if owner in admins:
-                sold.pop(server, None)
-            else:
-                sold[server] = owner
-        elif call["func"] == "server.operations" and server in sold and sold[server] != RIVAL:
-            yield f"{place.name} server {server}: installed at call {call['n']} while it was {sold[server]}'s"
+        if name not in logins:
+            verdict.add(ACCOUNTS, f"{place.name} user {name}: is no customer's")
+        for customer in logins[name]:
+            owned[customer].append(name)
+    for customer, names in owned.items():
+        if len(names) > 1:
+            verdict.add(ACCOUNTS, f"{place.name} user {', '.join(names)}: all of customer {customer}")
 
 
-def _installed_twice(place: Place) -> Iterator[str]:
-    """Find a second install that took effect for one order: nothing was edited between the two."""
-    first: dict[str, int] = {}
+# --- installs, in the order in which they came true -------------------------------------------------------------------
+
+
+def _wished(services: Mapping[str, Json], retries: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Give by host name how many installs somebody wished: before hand-over, and on the customer's server."""
+    found = {}
+    for one in services.values():
+        again = retries.get(one["hostname"], 0)
+        reinstalls = sum(job["kind"] == "reinstall" for job in one["jobs"])
+        found[one["hostname"]] = (1 + again, reinstalls + again)
+    return found
+
+
+def _installs(place: Place, world: Json, wished: Mapping[str, tuple[int, int]], verdict: Verdict) -> None:
+    """Walk through all that came true on each server: who had it when its disks were wiped, and how often."""
+    names = {user["id"]: user["name"] for user in world["users"]}
+    calls: dict[str, list[Json]] = defaultdict(list)
     for call in place.control.journal():
-        server = str(call["server"] or "")
-        if not call["effect"]:
-            continue
-        if call["func"] == "server.edit":
-            first.pop(server, None)
-        elif call["func"] == "server.operations" and call["params"].get("operation") == "ostemplate":
-            if server in first:
-                yield f"{place.name} server {server}: installed at call {call['n']} and before at {first[server]}"
-            first[server] = call["n"]
+        if call["effect"] and call["server"]:
+            calls[str(call["server"])].append(call)
+    for server, done in calls.items():
+        where = f"{place.name} server {server}"
+        for rule, text in _walk(sorted(done, key=lambda call: call["effect_at"]), place.admin, names, wished):
+            verdict.add(rule, f"{where}: {text}")
+
+
+def _walk(
+    done: Sequence[Json], admin: str, names: Mapping[str, str], wished: Mapping[str, tuple[int, int]]
+) -> Iterator[tuple[str, str]]:
+    owner, host = "", ""
+    wiped: Counter[str] = Counter()  # by owner, since the server was taken
+    for call in done:
+        params, kind = call["params"], call["func"]
+        if kind == "server.edit" and "owner" in params:
+            before, owner = owner, names.get(params["owner"], "")
+            if owner == admin and before not in (admin, ""):
+                owner = before  # a close that stands in the middle: it is the customer's still
+            elif owner in (admin, "") and before != owner:
+                wiped.clear()
+        elif kind == "iplist.edit" and params.get("domain") not in (None, "", FREE):
+            host = params["domain"].lower().rstrip(".")
+        elif kind == "server.operations" and params.get("operation") == "ostemplate":
+            wiped[owner] += 1
+            before_hand_over, after = wished.get(host, (1, 0))
+            if owner == admin and wiped[owner] > before_hand_over:
+                yield AGAIN, f"installed {wiped[owner]} times for {host}, the last time at call {call['n']}"
+            if owner == "":
+                yield OVER, f"installed at call {call['n']} while it was not ours"
+            elif owner != admin and wiped[owner] > after:
+                yield OVER, f"installed at call {call['n']} while it was {owner}'s"
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
 
 
 def _seen(town: Town, secrets: list[str]) -> Iterator[str]:
-    """Look for planted passwords in every log and in every table, in plain text."""
-    for log in sorted(Path(town.folder, "logs").glob("*.log")):
-        text = log.read_text(errors="replace")
-        yield from (f"{log.name} holds {secret}" for secret in secrets if secret in text)
-    tables = town.database.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    for row in tables:
-        found = town.database.value(
-            f"SELECT count(*) FROM {row['tablename']} t WHERE t::text LIKE ANY (%(marks)s)",  # noqa: S608 - our own tables
-            marks=[f"%{secret}%" for secret in secrets],
-        )
-        if found:
-            yield f"table {row['tablename']} holds a planted password in {found} rows"
+    """Look for secrets in every log, mail and event of the workers, and in every table, in plain text."""
+    places = (*Path(town.folder, "logs").glob("*.log"), *Path(town.folder, "mail").glob("*.eml"))
+    for file in sorted(places):
+        text = file.read_text(errors="replace")
+        yield from (f"{file.name} holds {secret[:12]}…" for secret in secrets if secret in text)
+    for row in town.database.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        table = row["tablename"]
+        rows = town.database.rows(f"SELECT t::text AS line FROM {table} t")  # noqa: S608 - our own tables
+        text = "\n".join(one["line"] for one in rows)
+        yield from (f"table {table} holds {secret[:12]}…" for secret in secrets if secret in text)
+
+
+# --- trails -----------------------------------------------------------------------------------------------------------
 
 
 def trail(town: Town, text: str) -> list[str]:
-    """Give what a person reads first about a case: the panel's calls on that server."""
-    words = text.split()
+    """Give what a person reads first about a case: the panel's calls on that server, and our timeline."""
+    words = text.replace(":", " ").split()
     if "server" not in words:
         return []
-    number, name = words[words.index("server") + 1].rstrip(":"), words[0]
+    number, name = words[words.index("server") + 1], words[0]
     place = next((one for one in town.places if one.name == name), None)
     if place is None:
         return []
     calls = [call for call in place.control.journal() if call["server"] == number and call["mutating"]]
-    lines = [f"    {call['n']} {call['func']} {_short(call['params'])} {call['outcome']}" for call in calls[-25:]]
+    lines = [
+        f"    {call['n']} {call['func']} {_short(call['params'])} {call['outcome']}"
+        + (f", effect at {call['effect_at']:.1f}" if call["effect"] else ", no effect")
+        + (f", fault {call['fault']}" if call["fault"] else "")
+        for call in calls[-30:]
+    ]
     events = town.database.rows(
-        "SELECT e.kind, e.text FROM event e JOIN claim cl ON cl.service_id = e.service_id OR cl.id = e.claim_id "
+        "SELECT e.at, e.kind, e.text FROM event e JOIN claim cl ON cl.service_id = e.service_id OR cl.id = e.claim_id "
         "JOIN connection c ON c.id = cl.connection_id WHERE c.name = %(name)s AND cl.server_ref = %(server)s "
-        "ORDER BY e.id DESC LIMIT 25",
+        "ORDER BY e.id DESC LIMIT 60",
         name=name,
         server=number,
     )
-    return [*lines, *(f"    {row['kind']}: {row['text']}" for row in reversed(events))]
+    return [*lines, *(f"    {row['at']:%H:%M:%S} {row['kind']}: {row['text']}" for row in reversed(events))]
+
+
+def timeline(town: Town, ref: str) -> list[str]:
+    """Give our timeline of a service."""
+    events = town.database.rows(
+        "SELECT e.at, e.kind, e.text FROM event e JOIN service s ON s.id = e.service_id "
+        "WHERE s.external_ref = %(ref)s ORDER BY e.id DESC LIMIT 60",
+        ref=ref,
+    )
+    return [f"    {row['at']:%H:%M:%S} {row['kind']}: {row['text']}" for row in reversed(events)]
 
 
 def _short(params: Mapping[str, str]) -> str:
-    kept = {name: value for name, value in params.items() if name in ("owner", "domain", "operation", "elid", "notes")}
-    return " ".join(f"{name}={value!r}" for name, value in kept.items())
-
-
-def by_state(services: Mapping[str, Json]) -> dict[str, int]:
-    """Count services by state."""
-    counted: dict[str, int] = defaultdict(int)
-    for one in services.values():
-        counted[one["state"]] += 1
-    return dict(counted)
+    told = ("owner", "domain", "operation", "elid", "notes")
+    return " ".join(f"{name}={value!r}" for name, value in params.items() if name in told)

@@ -1,4 +1,4 @@
-"""What comes in, drawn from the seed alone: orders, the rest of services' lives, a foreign hand, and faults."""
+"""What comes in, drawn from the seed alone: orders, the rest of services' lives, other people's hands, and faults."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from dataclasses import dataclass
 
 from provisioner.simulators.client import Control
 
-#: kind of fault, what it is told, and its share of the 5 % of calls that go wrong
+#: kind of fault, what it is told, and its share of the calls: together they are 5 %
 FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
-    ("busy", {}, 0.008),
-    ("lost_before", {}, 0.008),
-    ("lost_after", {}, 0.009),
-    ("refuse", {"type": "xml", "object": "xpath", "report": True}, 0.003),
-    ("refuse", {"type": "limit", "object": "quota"}, 0.001),
-    ("slow", {"delay": 2.0}, 0.003),
-    ("drip", {"interval": 0.3}, 0.001),
-    ("hang", {"effect": True}, 0.002),
-    ("garbage", {"variant": "html"}, 0.002),
-    ("garbage", {"variant": "truncated_xml", "effect": True}, 0.003),
-    ("garbage", {"variant": "http502", "effect": True}, 0.002),
-    ("garbage", {"variant": "expired_session"}, 0.001),
+    ("busy", {}, 0.0080),
+    ("lost_before", {}, 0.0070),
+    ("lost_after", {}, 0.0090),
+    ("refuse", {"type": "xml", "object": "xpath", "report": True}, 0.0030),
+    ("refuse", {"type": "limit", "object": "quota"}, 0.0010),
+    ("slow", {"delay": 2.0}, 0.0030),
+    ("drip", {"interval": 0.3}, 0.0010),
+    ("hang", {"effect": True}, 0.0020),
+    ("garbage", {"variant": "html"}, 0.0015),
+    ("garbage", {"variant": "truncated_xml", "effect": True}, 0.0030),
+    ("garbage", {"variant": "http502", "effect": True}, 0.0020),
+    ("garbage", {"variant": "empty", "effect": True}, 0.0010),
+    ("garbage", {"variant": "expired_session"}, 0.0010),
+    ("garbage", {"variant": "login_page"}, 0.0005),
+    ("panel_restart", {"seconds": 2.0, "effect": True}, 0.0003),
 )
+#: of lists alone: rows are missing, a field is missing everywhere, one row is ill
+LIST_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
+    ("cut", {"variant": "rows"}, 0.010),
+    ("cut", {"variant": "field", "field": "id"}, 0.005),
+    ("cut", {"variant": "row", "row": 3}, 0.005),
+)
+LISTS = ["server", "iplist", "user"]
 #: of acts alone
 ACT_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
     ("late", {"delay": 3.0}, 0.010),
@@ -30,11 +40,21 @@ ACT_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
 )
 #: inside the data centre, a draw an operation
 DEEP_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
-    ("install_fails_late", {}, 0.03),
-    ("install_fails_early", {}, 0.01),
-    ("power_ignored", {}, 0.02),
+    ("install_fails_late", {}, 0.020),
+    ("install_fails_early", {}, 0.010),
+    ("install_silent", {}, 0.010),
+    ("install_old_key", {}, 0.005),
+    ("install_reboot_loop", {}, 0.005),
+    ("install_ssh", {}, 0.020),
+    ("install_hangs", {}, 0.005),
+    ("power_ignored", {}, 0.020),
+    ("power_error", {}, 0.005),
     ("link_stuck", {}, 0.002),
 )
+STALE = (["operation_failed"], ["powererror"], ["install_in_progress"])
+
+#: deeds that are no customer's
+FOREIGN, STRANGER, OLD_FLAG, AWAY, REVOKE, RESTORE = "foreign", "stranger", "old flag", "away", "revoke", "restore"
 
 
 @dataclass(frozen=True)
@@ -42,10 +62,11 @@ class Deed:
     """One thing that is asked or done, at an instant after the start."""
 
     at: float
-    what: str  #: order, cancel, close, suspend, resume, address, foreign
-    number: int  #: of the order, or of the foreign hand's turn
+    what: str  #: a customer's: order, cancel, close, suspend …; or one of those above
+    number: int  #: of the order, or of the deed among its like
     package: str = ""
     customer: str = ""
+    eager: bool = True  #: asked at once; else as a customer does, who has no button before his server is there
 
 
 def deeds(seed: int, *, orders: int, seconds: float, places: int) -> list[Deed]:
@@ -54,34 +75,52 @@ def deeds(seed: int, *, orders: int, seconds: float, places: int) -> list[Deed]:
     found: list[Deed] = []
     for n in range(orders):
         at = seconds * n / orders
-        package = "any" if draw.random() < 0.5 else f"dc{draw.randrange(places) + 1}"
+        place = draw.randrange(places) + 1
+        package = f"any{place}" if draw.random() < 0.5 else f"dc{place}"
         customer = f"c{draw.randrange(max(1, int(orders * 0.8)))}"
         found.append(Deed(at, "order", n, package, customer))
         found.extend(_later(draw, at, n))
-    found += [Deed(seconds * draw.random(), "foreign", n) for n in range(max(4, orders // 20))]
+    found += [Deed(seconds * draw.random(), FOREIGN, n) for n in range(max(4, orders // 20))]
+    found += [Deed(seconds * draw.random(), STRANGER, n) for n in range(max(2, orders // 50))]
+    found += [Deed(seconds * draw.random(), OLD_FLAG, n) for n in range(max(4, orders // 40))]
+    for n in range(places):
+        found.append(Deed(seconds * draw.uniform(0.1, 0.9), AWAY, n))
+        at = seconds * draw.uniform(0.1, 0.8)
+        found += [Deed(at, REVOKE, n), Deed(at + 3, RESTORE, n)]
     return sorted(found, key=lambda deed: (deed.at, deed.what, deed.number))
 
 
 def _later(draw: random.Random, at: float, number: int) -> Iterator[Deed]:
-    """Give what becomes of one order: some are cancelled, some closed, some suspended and resumed."""
+    """Give what becomes of one order; most are left alone."""
     chance = draw.random()
     if chance < 0.08:
         yield Deed(at + draw.uniform(0.1, 15), "cancel", number)
     elif chance < 0.25:
         yield Deed(at + draw.uniform(10, 40), "close", number)
-    elif chance < 0.35:
-        then = at + draw.uniform(5, 30)
-        yield Deed(then, "suspend", number)
-        yield Deed(then + draw.uniform(0.1, 10), "resume", number)
-    elif chance < 0.42:
-        yield Deed(at + draw.uniform(10, 30), "address", number)
+    elif chance < 0.33:
+        then, eager = at + draw.uniform(5, 30), draw.random() < 0.5
+        yield Deed(then, "suspend", number, eager=eager)
+        yield Deed(then + draw.uniform(0.1, 10), "resume", number, eager=eager)
+    elif chance < 0.40:
+        yield Deed(at + draw.uniform(15, 30), "address", number, eager=False)
+    elif chance < 0.45:
+        then = at + draw.uniform(20, 35)
+        yield Deed(then, "reinstall", number, eager=False)
+        if draw.random() < 0.5:
+            yield Deed(then + draw.uniform(0.1, 8), "close", number, eager=False)
+    elif chance < 0.48:
+        yield Deed(at + draw.uniform(20, 35), "password", number, eager=False)
+    elif chance < 0.51:
+        yield Deed(at + draw.uniform(20, 35), "reboot", number, eager=False)
 
 
 def arm(control: Control, seed: int) -> None:
     """Order the faults: each draws from a hash of seed, call, object and its how-manieth, whatever runs beside."""
+    for n, (kind, told, rate) in enumerate(LIST_FAULTS):
+        control.add_fault(kind, **told, func=LISTS, rate=rate, seed=seed * 1000 + 300 + n, mutating=False)
     for n, (kind, told, rate) in enumerate(FAULTS):
         control.add_fault(kind, **told, rate=rate, seed=seed * 1000 + n, mutating="any")
     for n, (kind, told, rate) in enumerate(ACT_FAULTS):
-        control.add_fault(kind, **told, rate=rate, seed=seed * 1000 + 500 + n)
+        control.add_fault(kind, **told, rate=rate, seed=seed * 1000 + 500 + n, mutating=True)
     for n, (kind, told, rate) in enumerate(DEEP_FAULTS):
         control.add_fault(kind, **told, rate=rate, seed=seed * 1000 + 700 + n)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import kombu
 import redis
 
 from provisioner import bootstrap, config
@@ -18,7 +22,7 @@ from provisioner.cli import key, processes
 from provisioner.demo.children import Children, free_port
 from provisioner.demo.client import Api, ApiError, Json
 from provisioner.demo.postgres import EmbeddedPostgres
-from provisioner.demo.supervisor import DURATIONS, PASSWORD, ROOT, STEP_SCALE
+from provisioner.demo.supervisor import DURATIONS, PORTS, ROOT, STEP_SCALE
 from provisioner.domain.catalogue import Role
 from provisioner.simulators.client import Control
 from provisioner.store.database import Database
@@ -28,6 +32,9 @@ TYPE = "HP-E3-16G"
 OS = "ISPsystem__Debian-12-x86_64"
 PANEL = "chaos"
 RIVAL = "rival"
+ADMIN_PASSWORD = "Planted-admin-of-the-panel"  #: guards nothing but a simulation, and is looked for
+SENDER, ONCALL = "provisioner@example.net", "oncall@example.net"
+QUEUES = ("steps", "control", "observe", "outbox")
 START_SECONDS = 60.0
 
 #: call < soft < hard < lease; short, so that what takes hours takes seconds
@@ -35,10 +42,15 @@ SPANS = {
     "call": 1.5, "soft": 2.0, "hard": 2.5, "lease": 3.0, "reconcile": 0.2, "observe_short": 0.5, "observe_long": 0.5,
     "observe_stock": 1.0, "view_age": 2.0, "wake_grace": 1.0, "wake_most": 5.0, "pass_over": 2.0, "canary": 2.0,
     "canary_most": 10.0, "probe": 0.5, "burn_window": 30.0, "blast_closes": 100_000, "blast_suspends": 1000.0,
+    "tell_again": 1.0, "tell_gather": 2.0,
 }  # fmt: skip
 #: an install that nobody saw waits for its deadline: that must fit into the time after the storm
 POLICIES = {"install_os": {"settle": 5.0, "deadline": 60.0}}
 WORKERS = ("steps-1", "steps-2", "control-1", "control-2")
+#: ends every other session on our database: what a database that somebody else runs lets us do to it
+HANG_UP = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 
 
 @dataclass(frozen=True)
@@ -63,28 +75,37 @@ class Town:
     restarts: int = 0
     plant: str = ""  #: a bug that the workers are to have
     workers: tuple[str, ...] = WORKERS
-    database_url: str = ""
-    broker_url: str = ""
+    database_url: str = ""  #: of an empty database that somebody runs; "": we start one
+    broker_url: str = ""  #: of a broker that somebody runs; "": we start one
+    mail_url: str = ""
+    strangers: set[str] = field(default_factory=set)  #: users that other people made in a panel
 
     def start(self, *, places: int, servers: int, seed: int) -> None:
         """Have everything up, connected, and one package that is sold from every place."""
         self.start_servers()
+        self.begin("mail", [sys.executable, "-m", "provisioner.demo.mail", "--folder", str(self.mail)])
+        ssh_port = _own_port()  # each place has a network of its own: one package can be sold from all of them
         for n in range(1, places + 1):
-            options = ["--servers", str(servers), "--seed", str(seed * 100 + n), "--admin-password", PASSWORD]
-            self.begin(f"dc{n}", [sys.executable, "-m", "provisioner.simulators", *options, "--type", TYPE])
+            options = ["--servers", str(servers), "--seed", str(seed * 100 + n), "--ssh-port", str(ssh_port)]
+            secret = ["--admin-password", ADMIN_PASSWORD]
+            self.begin(f"dc{n}", [sys.executable, "-m", "provisioner.simulators", *options, *secret, "--type", TYPE])
+        self.mail_url = self.first_line("mail", "smtp")
         key.write(self.folder / "secret.key")
         settings = config.load(**self._settings())
         bootstrap.upgrade(settings)
         ports = bootstrap.build(settings)
         self.database: Database = ports.database
         made = tokens.create("chaos", Role.ADMIN, panel=PANEL, catalogue=ports.catalogue)
+        billing = tokens.create("chaos-billing", Role.BILLING, panel=PANEL, catalogue=ports.catalogue)
         port = free_port()
         self.begin("api", processes.api_argv("127.0.0.1", port), ours=True)
         for name in self.workers:
-            queues = "steps" if name.startswith("steps") else "control,observe"
+            queues = "steps" if name.startswith("steps") else "control,observe,outbox"
             self.begin(name, processes.worker_argv(queues, 2, name), ours=True)
         self.beat()
         self.api = Api(f"http://127.0.0.1:{port}", made.token)
+        self.billing = Api(f"http://127.0.0.1:{port}", billing.token)
+        self.tokens = (made.token, billing.token)
         for n in range(1, places + 1):
             said = json.loads(self.first_line(f"dc{n}", "{"))
             place = Place(f"dc{n}", Control(said["control_url"]), said["admin_user"], said["ssh_port"], said["url"])
@@ -92,19 +113,29 @@ class Town:
             place.control.add_user(RIVAL, "rival-password")
             self.places.append(place)
         self.wait("the API", lambda: self.call("GET", "/healthz") is not None, START_SECONDS)
+        self.api.put("/v1/departments/default", {"address": ONCALL})
         for place in self.places:
             self.api.put(f"/v1/connections/{place.name}", _connection(place))
+        for n, place in enumerate(self.places):
             self.api.put(f"/v1/packages/{place.name}", _package([place]))
+            self.api.put(f"/v1/packages/any{n + 1}", _package([*self.places[n:], *self.places[:n]]))
         self.api.put("/v1/packages/any", _package(self.places))
 
     def start_servers(self) -> None:
-        """Start database and broker; say where they are."""
-        self.postgres = EmbeddedPostgres(self.folder, fsync=False)
-        self.postgres.start()
-        self.postgres.create_database("chaos")
-        self.database_url = self.postgres.url("chaos")
-        self.begin("broker", [sys.executable, "-m", "provisioner.demo.broker"])
-        self.broker_url = self.first_line("broker", "redis://")
+        """Start database and broker, unless somebody did; say where they are."""
+        if not self.database_url:
+            self.postgres = EmbeddedPostgres(self.folder, fsync=False)
+            self.postgres.start()
+            self.postgres.create_database("chaos")
+            self.database_url = self.postgres.url("chaos")
+        if not self.broker_url:
+            self.begin("broker", [sys.executable, "-m", "provisioner.demo.broker"])
+            self.broker_url = self.first_line("broker", "redis://")
+
+    @property
+    def mail(self) -> Path:
+        """Where the messages to those in charge arrive, a file each."""
+        return self.folder / "mail"
 
     def beat(self) -> None:
         """Start beat."""
@@ -122,6 +153,8 @@ class Town:
                 "PROVISIONER_SPANS": json.dumps(SPANS),
                 "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
                 "PROVISIONER_POLICIES": json.dumps(POLICIES),
+                "PROVISIONER_SMTP_URL": self.mail_url,
+                "PROVISIONER_SMTP_FROM": SENDER,
             }
         if self.plant and "workers.app" in argv:
             argv = ["tests.chaos.planted" if word == "workers.app" else word for word in argv]
@@ -175,21 +208,39 @@ class Town:
 
     # --- what is done to it ---------------------------------------------------------------------------------------
 
-    def kill(self, name: str) -> int | None:
-        """Kill a worker with all its pool, as the machine's out-of-memory killer would."""
+    def kill(self, name: str) -> bool:
+        """Kill a worker with all its pool, as the machine's out-of-memory killer would; False when it was down."""
+        if name not in self.children or self.children.pid(name) is None:
+            return False
+        self.children.signal(name, signal.SIGKILL)
+        return True
+
+    def kill_one_of(self, name: str, which: int) -> bool:
+        """Kill one process of a worker's pool, and leave the rest of it alone; False when there was none."""
         pid = self.children.pid(name)
-        if pid is not None:
-            self.children.signal(name, signal.SIGKILL)
-        return pid
+        found = _offspring(pid) if pid is not None else []
+        with suppress(ProcessLookupError):
+            if found:
+                os.kill(found[which % len(found)], signal.SIGKILL)
+        return bool(found)
 
     def empty_broker(self) -> None:
         """Lose every message."""
-        client = redis.Redis.from_url(self.broker_url)
-        client.flushall()
-        client.close()
+        if self.broker_url.startswith("redis"):
+            client = redis.Redis.from_url(self.broker_url)
+            client.flushall()
+            client.close()
+            return
+        with kombu.Connection(self.broker_url) as connection:
+            for name in QUEUES:
+                with suppress(*connection.channel_errors):
+                    kombu.Queue(name).bind(connection.channel()).purge()
 
     def restart_database(self) -> None:
-        """End PostgreSQL at once, and start it again."""
+        """End PostgreSQL at once, and start it again; one that somebody else runs loses all its sessions."""
+        if not hasattr(self, "postgres"):
+            self.database.value(HANG_UP)
+            return
         pid = self.postgres.pid
         if pid is not None:
             os.kill(pid, signal.SIGQUIT)
@@ -208,7 +259,7 @@ class Town:
 
 def _connection(place: Place) -> Json:
     return {
-        "kind": "dcimanager5", "url": place.url, "username": place.admin, "password": PASSWORD, "tls": {},
+        "kind": "dcimanager5", "url": place.url, "username": place.admin, "password": ADMIN_PASSWORD, "tls": {},
         "max_in_flight": 6, "location": place.name,
     }  # fmt: skip
 
@@ -218,3 +269,19 @@ def _package(places: list[Place]) -> Json:
         "server_type": TYPE, "os_allowed": [OS], "ipv4": 2, "probe": f"ssh:{places[0].ssh_port}", "attempts_max": 20,
         "connections": {place.name: n for n, place in enumerate(places)},
     }  # fmt: skip
+
+
+def _own_port() -> int:
+    """Give a port that no simulator's machine uses, and that the kernel gives to nobody who does not ask for it."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _offspring(pid: int) -> list[int]:
+    """Give the processes that *pid* started."""
+    with suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
