@@ -28,6 +28,7 @@ from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import operate, servers, tell
 from tests.fakes import mail as fake
 from tests.site import OS, SHORT, Site
+from tests.statements import counted
 
 ONCALL = "oncall@example.net"
 #: what is told again is told at once, so that a test need not wait
@@ -719,9 +720,7 @@ def test_a_mail_server_that_is_down_delays_no_order(post: Post, down: RemoteErro
 
 
 def test_an_idle_tick_costs_one_statement(post: Post) -> None:
-    from tests.integration.test_statements import counted  # noqa: PLC0415 - here alone
-
-    with counted(post.site) as count:
+    with counted() as count:
         tell.project(tickets=post.site.tickets, waker=post.site.waker, sweep=False)
 
     assert len(count.statements) == 1
