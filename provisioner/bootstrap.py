@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,11 +38,13 @@ from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
 from provisioner.store.prune import PruneStore
 from provisioner.store.quarantine import QuarantineStore
+from provisioner.store.questions import QuestionsStore
 from provisioner.store.reads import ReadsStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
 from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
+from provisioner.usecases.answer import link_token
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyFile, KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
@@ -74,6 +76,7 @@ class App:
     installation: InstallationStore
     audits: AuditStore
     tickets: TicketsStore
+    questions: QuestionsStore
     desks: DeskRegistry
     listener: Listener
     vault: KeyVault
@@ -95,6 +98,16 @@ class App:
             spans=self.spans,
             interrupted=interrupted,
         )
+
+
+def answer_link(app: App) -> Callable[[int], str]:
+    """Give what makes the link to a question, "" where people can't reach us."""
+    base = app.settings.public_url.rstrip("/")
+
+    def link(question: int) -> str:
+        return f"{base}/answer/{link_token(question, vault=app.vault)}" if base else ""
+
+    return link
 
 
 def build(settings: Settings, *, worker: bool = False) -> App:
@@ -137,6 +150,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
         tickets=TicketsStore(database, spans),
+        questions=QuestionsStore(database),
         desks=DeskRegistry({"email": _mail(settings, spans)}),
         listener=Listener(database),
         vault=vault,
@@ -264,9 +278,19 @@ def _send_the_others_the_same_way(common: list[Processor], last: Processor, leve
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last], foreign_pre_chain=common
         )
     )
+    logging.getLogger("uvicorn.access").addFilter(_without_links)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
+
+
+def _without_links(record: logging.LogRecord) -> bool:
+    """Keep a ticket's link out of the log: whoever reads it could answer."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            "/answer/…" if isinstance(one, str) and one.startswith("/answer/") else one for one in record.args
+        )
+    return True
 
 
 def upgrade(settings: Settings) -> None:

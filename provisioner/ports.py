@@ -15,6 +15,7 @@ from provisioner.domain.installation import Serials
 from provisioner.domain.job import Conclusion
 from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
+from provisioner.domain.question import Question, QuestionKind
 from provisioner.domain.server import (
     AddressRow,
     Capabilities,
@@ -30,7 +31,7 @@ from provisioner.domain.server import (
     User,
     UserRef,
 )
-from provisioner.domain.service import AccountBook, Claim, Order, Package
+from provisioner.domain.service import AccountBook, Claim, Order, Package, ServiceKind
 from provisioner.domain.states import JobKind
 
 
@@ -277,6 +278,7 @@ class Wakeup:
     sends: int  #: how many messages this step has had, this one included
     root_id: str  #: first task of the attempt
     parent_id: str | None  #: task that this one follows or replaces
+    service: str = ServiceKind.DEDICATED  #: what is rented: its chain is called by it
 
 
 class Waker(Protocol):
@@ -387,6 +389,10 @@ class Engine(Protocol):
         """Give what our books know of the users of the connection."""
         ...
 
+    def question(self, touched: Touched) -> Question | None:
+        """Give what a person was asked at the step at which the attempt stands."""
+        ...
+
     def secret(self, secret_id: int) -> bytes:
         """Give a secret's ciphertext. Raises `NotFound` when it was erased."""
         ...
@@ -443,7 +449,7 @@ class Services(Protocol):
         ...
 
     def place(
-        self, order: Order, package: Package, *, root: Sealed, panel: Sealed, panel_made: bool, key: str | None
+        self, order: Order, package: Package, *, root: Sealed | None, panel: Sealed, panel_made: bool, key: str | None
     ) -> Placed:
         """Accept an order once. Raises `KeyReused`."""
         ...
@@ -521,7 +527,7 @@ class Reconciler(Protocol):
 
 
 #: kind of job and what it was asked with → its steps, each with its deadline
-RecipeOf = Callable[[JobKind, Mapping[str, Any]], Sequence[tuple[str, timedelta]]]
+RecipeOf = Callable[[JobKind, Mapping[str, Any], ServiceKind], Sequence[tuple[str, timedelta]]]
 
 
 class Planner(Protocol):
@@ -607,6 +613,49 @@ class Observer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question to a person, with all that whoever answers must see. No secret."""
+
+    question: int
+    kind: QuestionKind
+    open: bool  #: an answer is waited for
+    answered_at: datetime | None
+    answered_by: str
+    asked_at: datetime
+    due_at: datetime
+    says: str  #: why the last answer did not do
+    department: str
+    language: str
+    job_id: int
+    external_ref: str
+    panel: str
+    hostname: str
+    customer_ref: str
+    equipment: str
+    connection_id: int
+    connection: str
+    server: ServerRef | None  #: None while nobody has named it
+    login: str  #: of the customer's user in the DCIM
+    customer: UserRef | None
+
+
+class Questions(Protocol):
+    """The store as whoever answers sees it."""
+
+    def of_job(self, job_id: int) -> Asking:
+        """Give the job's newest question. Raises `NotFound`."""
+        ...
+
+    def by_id(self, question_id: int) -> Asking:
+        """Give a question. Raises `NotFound`."""
+        ...
+
+    def answer(self, question_id: int, *, server: ServerRef | None, by: str) -> Sequence[Wakeup]:
+        """Record an answer once, wake its attempt; raises `IllegalMove`, or `Invalid` for a server that is bound."""
+        ...
+
+
 class DeliveryKind(StrEnum):
     """What a message does to its ticket."""
 
@@ -627,6 +676,7 @@ class Delivery:
     ref: str  #: what the desk calls the ticket; "" before it was opened
     tries: int  #: this one included; the fence of its end
     owner: str
+    question: int | None = None  #: that a person is asked in it: its text has the mark of the link
 
 
 class Tickets(Protocol):

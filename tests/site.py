@@ -19,6 +19,7 @@ from provisioner.store.life import LifeStore
 from provisioner.store.observer import ObserverStore
 from provisioner.store.planning import PlanningStore
 from provisioner.store.quarantine import QuarantineStore
+from provisioner.store.questions import QuestionsStore
 from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
 from provisioner.store.tickets import TicketsStore
@@ -99,6 +100,7 @@ class Site:
         self.planner = PlanningStore(self.database, spans)
         self.quarantine = QuarantineStore(self.database)
         self.tickets = TicketsStore(self.database, spans)
+        self.questions = QuestionsStore(self.database)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
         self.life = LifeStore(self.database, spans)

@@ -77,6 +77,7 @@ def deliver() -> str:
         tickets=ports.tickets,
         desks=ports.desks,
         waker=ports.waker,
+        link=bootstrap.answer_link(ports),
         interrupted=(SoftTimeLimitExceeded,),
     )
 

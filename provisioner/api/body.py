@@ -15,6 +15,7 @@ from provisioner.errors import Invalid
 
 BYTES_MOST = 64 * 1024
 DEPTH_MOST = 32
+FORMS = "/answer/"  #: the page for people sends no JSON
 
 
 class Guard:
@@ -42,7 +43,8 @@ class Guard:
             answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", text, headers={"Connection": "close"})
             await answer(scope, receive, send)
             return
-        if body and (why_not := _unreadable(body)):
+        form = scope["method"] == "POST" and scope["path"].startswith(FORMS)
+        if body and not form and (why_not := _unreadable(body)):
             await problem(HTTPStatus.BAD_REQUEST, "unreadable", why_not)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from provisioner.domain.catalogue import ConnectionSettings
 from provisioner.domain.connection import TlsPolicy
 from provisioner.domain.matters import Department
-from provisioner.domain.service import OnFailure, Order, Package, SuspendBy
+from provisioner.domain.service import OnFailure, Order, Package, ServiceKind, SuspendBy
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,99}$"
@@ -38,13 +38,21 @@ class CustomerBody(Body):
 
 
 class OrderBody(Body):
-    """An order for one dedicated server."""
+    """An order for one dedicated server, or for a place for the customer's own."""
 
     external_ref: str = Field(pattern=REFERENCE, description="The service's reference at billing.", examples=["4711"])
     package: Short = Field(examples=["starter"])
     customer: CustomerBody
     hostname: str = Field(min_length=1, max_length=254, examples=["srv1.example.net"])
-    os: Short = Field(description="OS template that the package allows.", examples=["ISPsystem__Debian-12-x86_64"])
+    os: str = Field(
+        default="",
+        max_length=200,
+        description="OS template that the package allows; not for colocation.",
+        examples=["ISPsystem__Debian-12-x86_64"],
+    )
+    equipment: str = Field(
+        default="", max_length=1000, description="Colocation: what the customer brings, for the technician."
+    )
     panel_password: SecretStr | None = Field(
         default=None, min_length=1, max_length=128, description="For the customer's DCIM user; without it we make one."
     )
@@ -59,6 +67,7 @@ class OrderBody(Body):
             login=self.customer.login,
             hostname=self.hostname,
             os=self.os,
+            equipment=self.equipment,
             panel_password=self.panel_password.get_secret_value() if self.panel_password else None,
         )
 
@@ -121,8 +130,18 @@ class DepartmentBody(Body):
 class PackageBody(Body):
     """What is sold."""
 
-    server_type: Short = Field(description="Internal name of the type in the DCIM.", examples=["HP-E3-16G"])
-    os_allowed: list[Short] = Field(min_length=1, max_length=200, examples=[["ISPsystem__Debian-12-x86_64"]])
+    kind: Literal["dedicated", "colocation"] = Field(
+        default="dedicated", description="A server of ours, or a place for the customer's own."
+    )
+    department: str = Field(
+        default="", max_length=63, description="In charge of what people do for it; else who is in charge of the place."
+    )
+    server_type: str = Field(
+        default="", max_length=200, description="Dedicated: internal name in the DCIM.", examples=["HP-E3-16G"]
+    )
+    os_allowed: list[Short] = Field(
+        default_factory=list, max_length=200, examples=[["ISPsystem__Debian-12-x86_64"]], description="Dedicated."
+    )
     ipv4: int = Field(default=1, ge=0, le=256, description="IPv4 addresses in all, the main one included.")
     ipv6: int = Field(default=0, ge=0, le=256)
     address_before_install: bool = True
@@ -151,6 +170,8 @@ class PackageBody(Body):
             suspend_by=SuspendBy(self.suspend_by),
             stock_wait=timedelta(seconds=self.stock_wait_seconds),
             connections=self.connections,
+            kind=ServiceKind(self.kind),
+            department=self.department,
         )
 
 
@@ -184,3 +205,10 @@ class VerbBody(Body):
     """A verb to a job."""
 
     reason: str = Field(default="", max_length=500)
+
+
+class AnswerBody(Body):
+    """What a person says."""
+
+    server: str = Field(default="", max_length=200, description="Placed: which server it is in the DCIM.")
+    done: bool = Field(default=False, description="Removed: it was taken out.")

@@ -14,6 +14,7 @@ from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
 from provisioner.domain.states import JOB_ENDED, JobState
 from provisioner.errors import Invalid, Refused
+from provisioner.usecases import answer as answers
 from provisioner.usecases import operate
 from provisioner.views import events, failures
 from provisioner.views import job as view
@@ -221,6 +222,31 @@ def hold(job: JobNumber, reason: Why, *, dry_run: DryRun = False, json: Json = F
     """Let a job stand still until it is retried or cancelled."""
     ports = plugged()
     _after(job, ports, operate.hold(job, _who(ports, dry_run=dry_run), reason=reason), json=json)
+
+
+@app.command(epilog=examples("job answer 7 --server 104", "job answer 7 --done"))
+def answer(
+    job: JobNumber,
+    *,
+    server: Annotated[str, typer.Option(help="Placed: which server it is in the DCIM.")] = "",
+    done: Annotated[bool, typer.Option("--done", help="Removed: it was taken out.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what a job asks a person; the DCIM is asked at once whether it agrees."""
+    ports = plugged()
+    said = answers.answer(
+        ports.questions.of_job(job),
+        server=server,
+        done=done,
+        by=operator(),
+        questions=ports.questions,
+        drivers=ports.drivers,
+        waker=ports.waker,
+    )
+    if json:
+        print_json(view.show(job, reads=ports.reads, spans=ports.spans))
+    else:
+        typer.echo(said)
 
 
 def _who(ports: App, *, dry_run: bool) -> operate.Operator:

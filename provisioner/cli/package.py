@@ -9,7 +9,7 @@ from provisioner import bootstrap
 from provisioner.cli.context import app as plugged
 from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
-from provisioner.domain.service import OnFailure, Package
+from provisioner.domain.service import OnFailure, Package, ServiceKind
 from provisioner.errors import Invalid
 from provisioner.usecases import holds, packages
 from provisioner.views import packages as view
@@ -23,14 +23,17 @@ Name = Annotated[str, typer.Argument(help="The package's name, as billing orders
     epilog=examples(
         "package put ds-1 --type HP-E3-16G --os ISPsystem__Debian-12-x86_64 --on dc1",
         "package put ds-2 --type HP-E5-64G --os ISPsystem__Debian-12-x86_64 --on dc1 --on dc2=1 --ipv4 2",
+        "package put rack-1u --kind colocation --on dc1 --department hands",
     )
 )
 def put(
     name: Name,
     *,
-    server_type: Annotated[str, typer.Option("--type", help="Internal name of the server type in the DCIM.")],
-    os_allowed: Annotated[list[str], typer.Option("--os", help="OS template that may be ordered; may be repeated.")],
+    server_type: Annotated[str, typer.Option("--type", help="Internal name of the server type in the DCIM.")] = "",
+    os_allowed: Annotated[list[str] | None, typer.Option("--os", help="OS template that may be ordered.")] = None,
     on: Annotated[list[str], typer.Option("--on", help="CONNECTION or CONNECTION=PRIORITY; 0 is taken first.")],
+    kind: Annotated[ServiceKind, typer.Option(help="A server of ours, or a place.")] = ServiceKind.DEDICATED,
+    department: Annotated[str, typer.Option(help="In charge of what people do for it.")] = "",
     ipv4: Annotated[int, typer.Option(help="IPv4 addresses, the main one included.")] = 1,
     ipv6: Annotated[int, typer.Option(help="IPv6 addresses.")] = 0,
     probe: Annotated[str, typer.Option(help="How a living system is seen: icmp, tcp:PORT or ssh:PORT.")] = "tcp:22",
@@ -45,7 +48,7 @@ def put(
     given = Package(
         name=name,
         server_type=server_type,
-        os_allowed=os_allowed,
+        os_allowed=os_allowed or [],
         ipv4=ipv4,
         ipv6=ipv6,
         probe=probe,
@@ -53,6 +56,8 @@ def put(
         on_failure=on_failure,
         stock_wait=timedelta(hours=stock_wait_hours),
         connections=_places(on),
+        kind=kind,
+        department=department,
     )
     packages.save(
         given,

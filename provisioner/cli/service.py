@@ -30,7 +30,8 @@ PackageName = Annotated[str, typer.Option("--package", help="What is ordered.")]
 Customer = Annotated[str, typer.Option("--customer", help="The customer's reference at billing.")]
 Login = Annotated[str, typer.Option(help="The customer's login, of which the DCIM user is made.")]
 Hostname = Annotated[str, typer.Option(help="Full host name.")]
-Os = Annotated[str, typer.Option(help="OS template.")]
+Os = Annotated[str, typer.Option(help="OS template; not for colocation.")]
+Equipment = Annotated[str, typer.Option(help="Colocation: what the customer brings.")]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def order(
     customer: Customer,
     login: Login,
     hostname: Hostname,
-    os: Os,
+    os: Os = "",
+    equipment: Equipment = "",
     panel: Panel = "cli",
     password_file: PasswordFile = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="The same key gives the same answer.")] = None,
@@ -65,7 +67,7 @@ def order(
     ports = plugged()
     password = _panel_password(password_file)
     placed = submit.submit(
-        Order(panel, ref, package, customer, login, hostname, os, password),
+        Order(panel, ref, package, customer, login, hostname, os, equipment, password),
         key=key,
         services=ports.services,
         vault=ports.vault,
@@ -86,20 +88,21 @@ def preview(
     customer: Customer,
     login: Login,
     hostname: Hostname,
-    os: Os,
+    os: Os = "",
+    equipment: Equipment = "",
     panel: Panel = "cli",
     json: Json = False,
 ) -> None:
     """Check an order without placing it: which server it would take, which steps would run, what is missing."""
     ports = plugged()
-    wish = Order(panel, "preview", package, customer, login, hostname, os)
+    wish = Order(panel, "preview", package, customer, login, hostname, os, equipment)
     found = look_ahead.preview(wish, services=ports.services, catalogue=ports.catalogue)
     if json:
         print_json(found)
         return
     server = found.server
     where = f"server {server.server} ({server.name}, {server.ip}) of {server.connection}" if server else "it would wait"
-    typer.echo(f"{found.package} for {found.login}, {found.hostname}, {found.os}: {where}")
+    typer.echo(f"{found.package} for {found.login}, {found.hostname}{found.os and ', '}{found.os}: {where}")
     typer.echo(f"steps: {plain(list(found.steps))}")
     for sentence in found.missing:
         typer.echo(f"missing: {sentence}")

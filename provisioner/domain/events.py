@@ -34,6 +34,9 @@ class EventKind(StrEnum):
     CONNECTION_PAUSED = "connection_paused"
     CONNECTION_HEALED = "connection_healed"
     AUDIT_FOUND = "audit_found"  #: panel and database differ in a way that they did not at the last audit
+    PERSON_ASKED = "person_asked"  #: a step is done by people: the department in charge was asked
+    PERSON_OVERDUE = "person_overdue"  #: nobody answered in time
+    PERSON_ANSWERED = "person_answered"
     INSTALLATION_HALTED = "installation_halted"  #: the database went back, or is a copy: workers refuse to act
 
 

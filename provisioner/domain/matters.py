@@ -13,9 +13,11 @@ from string import Formatter
 from typing import Any
 
 from provisioner.domain.events import EventKind
+from provisioner.domain.question import QuestionKind
 from provisioner.domain.states import JobKind, JobState
 from provisioner.errors import FailureClass, Invalid
 
+LINK = "[link]"  #: in a stored text: where the address at which a person answers is put in when it is sent
 TEXT_MOST = 1500  #: characters of an event's own words
 SUBJECT_MOST = 150
 SERVERS_MOST = 20
@@ -32,6 +34,9 @@ class Kind(StrEnum):
     QUARANTINED = "quarantined"  #: servers are out of sale: a step failed on them
     RELEASE = "release"  #: an undo did not end
     AUDIT = "audit"  #: panel and database differ
+    PLACE = "place"  #: a customer's machine is to be put into its rack
+    REMOVE = "remove"  #: and to be taken out
+    OVERDUE = "overdue"  #: nobody answered such a question in time
     HALTED = "halted"  #: the database went back, or is a copy
 
 
@@ -82,6 +87,11 @@ def matter(told: Told) -> str:
             return _key(Kind.RELEASE, told.connection, told.claim)
         case EventKind.AUDIT_FOUND:
             return _key(Kind.AUDIT, told.connection)
+        case EventKind.PERSON_ASKED:
+            kind = Kind.PLACE if told.data.get("asks") == QuestionKind.PLACED else Kind.REMOVE
+            return _key(kind, told.data.get("question"))
+        case EventKind.PERSON_OVERDUE:
+            return _key(Kind.OVERDUE, told.data.get("question"))
         case EventKind.INSTALLATION_HALTED:  # an event on each connection: a department hears it once
             return _key(Kind.HALTED, told.department)
         case EventKind.JOB_ENDED if told.quarantined:
@@ -162,6 +172,8 @@ def _facts(told: Told, count: int, language: str) -> dict[str, object]:
         "order": told.order or LABELS[language].nobody,
         "token": told.by.removeprefix("token ") or "-",
         "count": count,
+        "link": LINK,
+        **{name: told.data.get(name) or "-" for name in ("hostname", "customer", "user", "equipment", "due", "asked")},
     }
 
 
@@ -210,6 +222,9 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.QUARANTINED: ("connection", "step"),
     Kind.RELEASE: ("connection", "claim"),
     Kind.AUDIT: ("connection",),
+    Kind.PLACE: ("question",),
+    Kind.REMOVE: ("question",),
+    Kind.OVERDUE: ("question",),
     Kind.HALTED: ("department",),
 }
 
@@ -329,6 +344,33 @@ WORDS: Mapping[str, Mapping[Kind, Words]] = {
                 "provisioner audit --kept --connection {connection}",
             ),
             over="{connection}: nothing of what the audits found is there any more.",
+        ),
+        Kind.PLACE: Words(
+            subject="{order}: put the customer's machine into its rack at {connection}",
+            todo=(
+                "It is {hostname} of customer {customer}; they bring: {equipment}.",
+                "Mount and cable it, make it a server in {connection} and give it there to the user with id {user}.",
+                "Then say which server it is: {link}",
+                "or type: provisioner job answer {job} --server ID",
+                "Until {due}; then the administrator in charge is told. Nothing is lost meanwhile.",
+            ),
+            over="Nothing more is to be done here: it was answered, or the order was withdrawn.",
+        ),
+        Kind.REMOVE: Words(
+            subject="{order}: take the customer's machine out, server {server} of {connection}",
+            todo=(
+                "It is {hostname} of customer {customer}: {equipment}.",
+                "Unmount it, then delete its server in {connection}, or take it there from the user with id {user}.",
+                "Then say that it is done: {link}",
+                "or type: provisioner job answer {job} --done",
+                "Until {due}; then the administrator in charge is told. Nothing is lost meanwhile.",
+            ),
+            over="Nothing more is to be done here: the machine is the customer's no more.",
+        ),
+        Kind.OVERDUE: Words(
+            subject="{order}: a person was asked at {asked} and has not answered",
+            todo=("Ask them; what they were asked, and who: provisioner job show {job}",),
+            over="It is settled now.",
         ),
         Kind.HALTED: Words(
             subject="nothing is done: this database went back, or is a copy",

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from provisioner.domain.question import QuestionKind
 from provisioner.domain.server import AddressRow, Power, ServerReading, UserRef
 from provisioner.errors import FailureClass
 
@@ -56,7 +57,21 @@ class ConfigRead:
     os: str
 
 
-Record = AccountReserved | AccountLive | HandedOver | AddressesRead | ConfigRead
+@dataclass(frozen=True, slots=True)
+class PersonAsked:
+    """The department in charge is asked; a question that is there already is open again."""
+
+    kind: QuestionKind
+    patience: timedelta  #: then the administrator in charge is told
+    says: str = ""  #: why the last answer did not do
+
+
+@dataclass(frozen=True, slots=True)
+class PersonOverdue:
+    """Nobody answered in time: the administrator in charge is told."""
+
+
+Record = AccountReserved | AccountLive | HandedOver | AddressesRead | ConfigRead | PersonAsked | PersonOverdue
 
 
 # --- outcomes of a look -------------------------------------------------------------------------------------------

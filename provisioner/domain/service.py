@@ -28,6 +28,13 @@ class SuspendBy(StrEnum):
     PORTS_AND_DISABLE = "ports+disable"  #: and it is disabled: its customer can't act on it in the DCIM either
 
 
+class ServiceKind(StrEnum):
+    """What is rented."""
+
+    DEDICATED = "dedicated"  #: a server of ours
+    COLOCATION = "colocation"  #: a place for the customer's own machine; opened and closed by people
+
+
 @dataclass(frozen=True, slots=True)
 class Package:
     """What billing sells; a service keeps the snapshot of the moment it was ordered."""
@@ -44,6 +51,8 @@ class Package:
     suspend_by: SuspendBy = SuspendBy.PORTS
     stock_wait: timedelta = timedelta(hours=72)  #: an order waits for a server at most this long
     connections: Mapping[str, int] = field(default_factory=dict)  #: connection name → priority, 0 first
+    kind: ServiceKind = ServiceKind.DEDICATED
+    department: str = ""  #: in charge of what people do for it; "": whoever is in charge of the connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,12 @@ class Order:
     login: str
     hostname: str
     os: str
+    equipment: str = ""  #: colocation: what the customer brings
     panel_password: str | None = field(default=None, repr=False)  #: of the customer's DCIM user; None: we make one
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Give what makes two orders the same; no secret."""
+        brings = {"equipment": self.equipment} if self.equipment else {}
         return {
             "external_ref": self.external_ref,
             "package": self.package,
@@ -68,6 +79,7 @@ class Order:
             "login": self.login,
             "hostname": self.hostname,
             "os": self.os,
+            **brings,
         }
 
 

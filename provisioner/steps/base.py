@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from provisioner.domain.attempt import Policy, StepRow
 from provisioner.domain.outcome import Acted, Failed, Look, Memo, More, NotBegun, Record, Wait
+from provisioner.domain.question import Question
 from provisioner.domain.server import ServerReading, ServerRef, ServerView, UserRef
 from provisioner.domain.service import AccountBook, Claim, Order, Package
 from provisioner.domain.states import ON_SERVICE, JobKind
@@ -39,6 +40,7 @@ class StepContext:
     clock: Clock
     accounts: Callable[[], AccountBook]
     secret: Callable[[str], str]  #: `root_password`, `panel_password`
+    question: Callable[[], Question | None] = lambda: None  #: what a person was asked at this step
     params: Mapping[str, Any] = field(default_factory=dict)  #: what the job was asked with; JSON, no secrets
     reading_at: datetime | None = None
     _reading: ServerReading | None = field(default=None, repr=False)

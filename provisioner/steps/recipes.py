@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from provisioner.domain.attempt import Policy
+from provisioner.domain.service import ServiceKind
 from provisioner.domain.states import JobKind
 from provisioner.steps.account import CreateAccount
 from provisioner.steps.address import AddAddress, AssignAddress, DeleteAddress, DropAddresses
@@ -19,6 +20,7 @@ from provisioner.steps.password import ChangePassword
 from provisioner.steps.ping import Ping
 from provisioner.steps.power import PowerOff, PowerOn, Reboot
 from provisioner.steps.quarantine import Quarantine
+from provisioner.steps.question import AskPlaced, AskRemoved
 from provisioner.steps.read_back import ReadBack
 from provisioner.steps.release import Release
 from provisioner.steps.switch_port import ClosePorts, OpenPorts, PortsOff, PortsOn
@@ -66,6 +68,15 @@ POWER: Mapping[str, tuple[Step, ...]] = {
     "reboot": (Reboot(), ReadBack()),
 }
 
+#: colocation is opened and closed by people; all else is done as on a server of ours
+COLOCATION: Mapping[JobKind, tuple[Step, ...]] = {
+    JobKind.OPEN: (
+        CreateAccount(),  # 00 the customer's user, the same for both kinds of service
+        AskPlaced(),  # 01 a technician mounts it and says which server it is
+    ),
+    JobKind.CLOSE: (AskRemoved(),),  # 00 a technician takes it out
+}
+
 #: a quarantined server goes back to stock; disks and power are not touched
 RETEST: tuple[Step, ...] = (
     Inspect(),  # 00 read whole: nothing of an old order, no failure flag
@@ -102,12 +113,18 @@ def every_recipe() -> Iterator[tuple[JobKind, tuple[Step, ...]]]:
         yield JobKind.POWER, steps
 
 
-def steps_of(kind: JobKind, params: Mapping[str, Any]) -> tuple[Step, ...]:
+def steps_of(
+    kind: JobKind, params: Mapping[str, Any], service: ServiceKind = ServiceKind.DEDICATED
+) -> tuple[Step, ...]:
     """Give the steps of one job. Raises `KeyError` for a power state that there is not."""
+    if service is ServiceKind.COLOCATION and kind in COLOCATION:
+        return COLOCATION[kind]
     return POWER[params["state"]] if kind is JobKind.POWER else RECIPES[kind]
 
 
-STEPS: Mapping[str, Step] = {step.name: step for recipe in (*(s for _, s in every_recipe()), UNDO) for step in recipe}
+STEPS: Mapping[str, Step] = {
+    step.name: step for recipe in (*(s for _, s in every_recipe()), *COLOCATION.values(), UNDO) for step in recipe
+}
 
 
 def policies(overrides: Mapping[str, Mapping[str, float]] | None = None, *, scale: float = 1.0) -> Mapping[str, Policy]:

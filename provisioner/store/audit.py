@@ -47,7 +47,7 @@ SELECT cl.id, cl.server_ref, cl.state, s.external_ref, s.panel, s.state AS servi
   LEFT JOIN package p ON p.id = s.package_id
   LEFT JOIN account acc ON acc.panel = s.panel AND acc.billing_ref = s.customer_ref
                        AND acc.connection_id = cl.connection_id AND acc.state = 'live'
- WHERE cl.connection_id = %(id)s AND cl.state <> 'ended'"""
+ WHERE cl.connection_id = %(id)s AND cl.state <> 'ended' AND cl.server_ref <> ''"""
 
 #: every work on a server is an attempt: one that lives, or that ended after the reading began
 BUSY = """

@@ -11,7 +11,7 @@ from provisioner.domain.catalogue import Caller, Candidate, ConnectionSettings, 
 from provisioner.domain.connection import ConnectionState, Endpoint, TlsPolicy
 from provisioner.domain.events import EventKind
 from provisioner.domain.server import ServerRef, UserRef
-from provisioner.domain.service import Package
+from provisioner.domain.service import Package, ServiceKind
 from provisioner.domain.spans import Spans
 from provisioner.errors import IllegalMove, NotFound
 from provisioner.ports import SealedSecrets, Vault
@@ -61,18 +61,21 @@ UPDATE connection SET state = 'paused', paused_by = 'hand', pause_reason = %(rea
  WHERE id = %(id)s"""
 
 PACKAGES = """
-SELECT p.*, (SELECT coalesce(jsonb_object_agg(c.name, pc.priority), '{}') FROM package_connection pc
+SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
+       (SELECT coalesce(jsonb_object_agg(c.name, pc.priority), '{}') FROM package_connection pc
                JOIN connection c ON c.id = pc.connection_id WHERE pc.package_id = p.id) AS connections
   FROM package p WHERE p.name = %(name)s"""
 
 SAVE_PACKAGE = """
-INSERT INTO package AS p (name, server_type, os_allowed, ipv4, ipv6, address_before_install, probe, attempts_max,
-                          on_failure, suspend_by, stock_wait_seconds, disabled_at)
-VALUES (%(name)s, %(server_type)s, %(os_allowed)s::jsonb, %(ipv4)s, %(ipv6)s, %(address_before_install)s, %(probe)s,
+INSERT INTO package AS p (name, kind, department_id, server_type, os_allowed, ipv4, ipv6, address_before_install,
+                          probe, attempts_max, on_failure, suspend_by, stock_wait_seconds, disabled_at)
+VALUES (%(name)s, %(kind)s, (SELECT id FROM department WHERE name = %(department)s), %(server_type)s,
+        %(os_allowed)s::jsonb, %(ipv4)s, %(ipv6)s, %(address_before_install)s, %(probe)s,
         %(attempts_max)s, %(on_failure)s, %(suspend_by)s, %(stock_wait_seconds)s,
         CASE WHEN NOT %(enabled)s THEN clock_timestamp() END)
     ON CONFLICT (name) DO UPDATE
-   SET server_type = excluded.server_type, os_allowed = excluded.os_allowed, ipv4 = excluded.ipv4,
+   SET kind = excluded.kind, department_id = excluded.department_id, server_type = excluded.server_type,
+       os_allowed = excluded.os_allowed, ipv4 = excluded.ipv4,
        ipv6 = excluded.ipv6, address_before_install = excluded.address_before_install, probe = excluded.probe,
        attempts_max = excluded.attempts_max, on_failure = excluded.on_failure, suspend_by = excluded.suspend_by,
        stock_wait_seconds = excluded.stock_wait_seconds,
@@ -276,10 +279,13 @@ class CatalogueStore:
         with self._db.once() as session:
             places = session.rows(PLACES, connections=as_json(dict(package.connections)), age=self._spans.view_age)
             usable = {place["id"]: place for place in places if place["open"]}
-            found = session.row(WOULD_TAKE, places=list(usable), type=package.server_type) if usable else None
+            asks = package.kind is ServiceKind.COLOCATION  # which server it is, a person will say
+            found = (
+                session.row(WOULD_TAKE, places=list(usable), type=package.server_type) if usable and not asks else None
+            )
         missing = [f"connection {place['name']} is {place['state']}" for place in places if not place["open"]]
         if found is None:
-            if usable:
+            if usable and not asks:
                 missing.append(f"no server of type {package.server_type} is free")
             return Outlook(None, tuple(missing))
         place = usable[found["connection_id"]]

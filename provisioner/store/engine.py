@@ -11,18 +11,27 @@ from provisioner.domain.attempt import StepRow
 from provisioner.domain.engine import Decision, Then
 from provisioner.domain.events import Event, EventKind
 from provisioner.domain.job import Conclusion
-from provisioner.domain.outcome import AccountLive, AccountReserved, AddressesRead, ConfigRead, HandedOver
+from provisioner.domain.outcome import (
+    AccountLive,
+    AccountReserved,
+    AddressesRead,
+    ConfigRead,
+    HandedOver,
+    PersonAsked,
+    PersonOverdue,
+)
+from provisioner.domain.question import Question
 from provisioner.domain.server import AddressRow, ServerRef, UserRef
 from provisioner.domain.service import Account, AccountBook, Claim, ClaimId, Order, Package
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import ON_SERVICE, AccountState, AttemptState, ClaimState, Direction, JobKind, JobState
 from provisioner.errors import Fenced, NotFound
 from provisioner.ports import Refusal, Touched, Wakeup
-from provisioner.store import rows
+from provisioner.store import questions, rows
 from provisioner.store.connections import COUNT_TROUBLE, heal, pause, restrict
 from provisioner.store.database import Database, Row, Session, as_json, hot
 from provisioner.store.installation import witness
-from provisioner.store.messages import WAKEUP_COLUMNS, wakeup
+from provisioner.store.messages import SEND, wakeup
 from provisioner.store.quarantine import over, strike
 
 STEPS_OF = """
@@ -191,16 +200,6 @@ SELECT (SELECT id FROM hungry) AS hungry FROM a"""
 PUT_OFF = """
 UPDATE attempt SET wake_distance = 0, resume_at = clock_timestamp() + %(grace)s * interval '1 s'
  WHERE id = %(attempt)s AND pos = %(pos)s AND state = 'ready'"""
-
-#: a message for an attempt's present step: counted before it is sent, so that no task id is used twice
-SEND = f"""
-WITH sent AS (
-  UPDATE step SET sends = sends + 1 FROM attempt a
-   WHERE a.id = ANY(%(attempts)s) AND a.state = 'ready' AND step.attempt_id = a.id AND step.pos = a.pos
-  RETURNING step.*)
-SELECT {WAKEUP_COLUMNS} FROM sent JOIN attempt a ON a.id = sent.attempt_id
-  JOIN job j ON j.id = a.job_id JOIN connection c ON c.id = a.connection_id
-  JOIN claim cl ON cl.id = a.claim_id LEFT JOIN service s ON s.id = j.service_id"""
 
 
 class EngineStore:
@@ -474,6 +473,10 @@ class EngineStore:
                     _addresses(session, touched, found)
                 case ConfigRead():
                     self._configured(session, touched, record)
+                case PersonAsked():
+                    _tell(session, touched, questions.ask(session, touched, record))
+                case PersonOverdue():
+                    _tell(session, touched, questions.overdue(session, touched))
                 case HandedOver(reading, ip):
                     _addresses(session, touched, reading.addresses)
                     facts = {
@@ -562,6 +565,11 @@ class EngineStore:
             logins=frozenset(book["logins"]),
             users=frozenset(UserRef(ref) for ref in book["users"]),
         )
+
+    def question(self, touched: Touched) -> Question | None:
+        """Give what a person was asked at the step at which the attempt stands."""
+        with self._db.once() as session:
+            return questions.question(session, touched)
 
     def secret(self, secret_id: int) -> bytes:
         """Give a secret's ciphertext."""
@@ -754,6 +762,7 @@ def _next_message(touched: Touched, saved: Row) -> Wakeup:
         sends=saved["sends"],
         root_id=touched.root_task_id,
         parent_id=touched.task_id or None,
+        service=touched.package.kind,
     )
 
 
@@ -928,4 +937,5 @@ def _order(service: dict[str, Any] | None, params: dict[str, Any]) -> Order:
         login=service["login"],
         hostname=service["hostname"],
         os=params.get("os") or service["os"],
+        equipment=service["equipment"],
     )

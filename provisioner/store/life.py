@@ -15,8 +15,8 @@ from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import Asked, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import NEXT_JOB, SEND
-from provisioner.store.messages import wakeup
+from provisioner.store.engine import NEXT_JOB
+from provisioner.store.messages import SEND, wakeup
 
 SERVICE = """
 SELECT s.id, s.state, s.desired, s.suspended_by, s.handed_over_at, s.claim_id, s.os, s.hostname, s.package

@@ -11,8 +11,7 @@ from provisioner.ports import Observation, Wakeup
 from provisioner.store import rows
 from provisioner.store.connections import COUNT_TROUBLE, pause, resume
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import SEND
-from provisioner.store.messages import wakeup
+from provisioner.store.messages import SEND, wakeup
 
 KEPT = 60  #: starts of list calls that are remembered: enough to see three between an act and its settle time
 

@@ -7,13 +7,14 @@ from sqlalchemy.exc import IntegrityError
 
 from provisioner.domain.life import Turn, due
 from provisioner.domain.naming import task_id
+from provisioner.domain.service import ServiceKind
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.ports import Planned, RecipeOf
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import NEXT_JOB, SEND
+from provisioner.store.engine import NEXT_JOB
 from provisioner.store.life import standing
-from provisioner.store.messages import wakeup
+from provisioner.store.messages import SEND, wakeup
 
 Recipe = Sequence[tuple[str, timedelta]]
 
@@ -22,6 +23,7 @@ SELECT id FROM job WHERE state = 'queued' AND plan_at <= clock_timestamp() ORDER
 
 JOB = """
 SELECT j.id, j.kind, j.params, j.service_id, j.stock_since, j.waits_for, j.held_reason, s.external_ref, s.package,
+       s.kind AS service_kind,
        (SELECT p.held_reason FROM package p WHERE p.id = s.package_id) AS package_held,
        (SELECT halted FROM installation) AS halted
   FROM job j JOIN service s ON s.id = j.service_id
@@ -191,7 +193,8 @@ class PlanningStore:
                 session.rows(SOON, job=job_id, seconds=self._spans.wake_grace)
                 return Planned(job_id=job_id)
             kind = JobKind(job["kind"])
-            recipe = recipe_of(kind, job["params"])
+            service = ServiceKind(job["service_kind"])
+            recipe = recipe_of(kind, job["params"], service)
             if held := job["held_reason"] or (job["package_held"] if kind is JobKind.OPEN else ""):
                 self._wait_for(session, job, "hold", held)
                 return Planned(job_id=job_id)
@@ -200,6 +203,8 @@ class PlanningStore:
             connections = as_json(job["package"]["connections"])
             places = session.rows(PLACES, connections=connections, age=self._spans.view_age)
             usable = [place for place in places if place["open"]]
+            if service is ServiceKind.COLOCATION:
+                return self._plan_place(session, job, recipe, places, usable)
             taken = session.row(
                 CANDIDATE, places=[place["id"] for place in usable], type=job["package"]["server_type"], job=job_id
             )
@@ -214,6 +219,18 @@ class PlanningStore:
             attempt = self._start(session, job, taken, recipe, canary=place["state"] == "restricted")
             sent = session.row(SEND, attempts=[attempt])
         return Planned(wakeup=wakeup(sent) if sent else None, job_id=job_id)
+
+    def _plan_place(
+        self, session: Session, job: Row, recipe: Recipe, places: Sequence[Row], usable: Sequence[Row]
+    ) -> Planned:
+        """Bind a place for the customer's own machine; which server it is, a person will say."""
+        if not usable:
+            self._wait(session, job, places, usable)
+            return Planned(job_id=job["id"])
+        taken = {"connection_id": usable[0]["id"], "server_ref": ""}
+        attempt = self._start(session, job, taken, recipe, canary=usable[0]["state"] == "restricted")
+        sent = session.row(SEND, attempts=[attempt])
+        return Planned(wakeup=wakeup(sent) if sent else None, job_id=job["id"])
 
     def _plan_on_service(self, session: Session, job: Row, kind: JobKind, recipe: Recipe) -> Planned:
         """Start a job on the server that its service has, unless it has become pointless meanwhile."""
@@ -322,7 +339,7 @@ class PlanningStore:
             n=attempt["n"],
             connection=connection,
             server=server,
-            text=f"attempt {attempt['n']} on server {server}",
+            text=f"attempt {attempt['n']}" + (f" on server {server}" if server else ""),
             data=as_json({"server": server, "claim": claim, "canary": canary}),
         )
         return int(attempt["id"])

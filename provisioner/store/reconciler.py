@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from provisioner.domain.spans import Spans
 from provisioner.ports import Lost, Wakeup
 from provisioner.store.database import Database
-from provisioner.store.engine import SEND
 from provisioner.store.installation import compare
-from provisioner.store.messages import wakeup
+from provisioner.store.messages import SEND, wakeup
 
 #: whose turn it is: the heartbeat is older than the interval, or an order waits to be planned
 BEAT = """

@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
 from provisioner.domain.server import ListedServer, Power, ServerRef, ServerView
-from provisioner.domain.service import OnFailure, Package, SuspendBy
+from provisioner.domain.service import OnFailure, Package, ServiceKind, SuspendBy
 from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
 from provisioner.errors import FailureClass
 
@@ -88,6 +88,8 @@ def package(value: Mapping[str, Any]) -> Package:
         suspend_by=SuspendBy(value.get("suspend_by") or SuspendBy.PORTS),
         stock_wait=timedelta(seconds=value["stock_wait_seconds"]),
         connections=dict(value.get("connections") or {}),
+        kind=ServiceKind(value.get("kind") or ServiceKind.DEDICATED),
+        department=value.get("department") or "",
     )
 
 

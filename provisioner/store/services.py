@@ -14,11 +14,11 @@ from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import OnSale, Placed, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import SEND
-from provisioner.store.messages import wakeup
+from provisioner.store.messages import SEND, wakeup
 
 ON_SALE = """
-SELECT p.*, coalesce(jsonb_object_agg(c.name, pc.priority) FILTER (WHERE c.id IS NOT NULL), '{}') AS connections,
+SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
+       coalesce(jsonb_object_agg(c.name, pc.priority) FILTER (WHERE c.id IS NOT NULL), '{}') AS connections,
        count(c.id) FILTER (WHERE c.state <> 'disabled') AS usable
   FROM package p LEFT JOIN package_connection pc ON pc.package_id = p.id
   LEFT JOIN connection c ON c.id = pc.connection_id
@@ -33,15 +33,16 @@ INSERT INTO secret (ciphertext, key_id) VALUES (%(ciphertext)s, %(key_id)s) RETU
 
 NEW_SERVICE = """
 INSERT INTO service (panel, external_ref, package_id, package, state, customer_ref, login, hostname, os, fingerprint,
-                     root_secret, panel_secret, panel_password_made)
+                     root_secret, panel_secret, panel_password_made, kind, equipment)
 SELECT %(panel)s, %(ref)s, p.id, %(package)s::jsonb, 'ordered', %(customer_ref)s, %(login)s, %(hostname)s, %(os)s,
-       %(fingerprint)s::jsonb, %(root)s, %(panel_secret)s, %(made)s
+       %(fingerprint)s::jsonb, %(root)s, %(panel_secret)s, %(made)s, %(kind)s, %(equipment)s
   FROM package p WHERE p.name = %(name)s RETURNING id"""
 
 AGAIN = """
 UPDATE service SET state = 'ordered', desired = 'active', package = %(package)s::jsonb, hostname = %(hostname)s,
        os = %(os)s, login = %(login)s, customer_ref = %(customer_ref)s, fingerprint = %(fingerprint)s::jsonb,
-       root_secret = %(root)s, panel_secret = %(panel_secret)s, panel_password_made = %(made)s, claim_id = NULL
+       root_secret = %(root)s, panel_secret = %(panel_secret)s, panel_password_made = %(made)s, claim_id = NULL,
+       kind = %(kind)s, equipment = %(equipment)s
  WHERE id = %(id)s RETURNING id"""
 
 NEW_JOB = """
@@ -131,7 +132,7 @@ class ServicesStore:
     # --- orders ---------------------------------------------------------------------------------------------------
 
     def place(
-        self, order: Order, package: Package, *, root: Sealed, panel: Sealed, panel_made: bool, key: str | None
+        self, order: Order, package: Package, *, root: Sealed | None, panel: Sealed, panel_made: bool, key: str | None
     ) -> Placed:
         """Accept an order once: one paid thing, one service, whatever the key."""
         try:
@@ -146,7 +147,7 @@ class ServicesStore:
         session: Session,
         order: Order,
         package: Package,
-        root: Sealed,
+        root: Sealed | None,
         panel: Sealed,
         *,
         made: bool,
@@ -174,7 +175,7 @@ class ServicesStore:
                 NEW_JOB,
                 service=service_id,
                 by=f"panel {order.panel}",
-                text=f"ordered: {order.package}, {order.hostname}, {order.os}",
+                text=f"ordered: {', '.join(word for word in (order.package, order.hostname, order.os) if word)}",
                 data=as_json(fingerprint),
             )
             placed = Placed(service_id, job_id, created=True)
@@ -194,13 +195,13 @@ class ServicesStore:
         session: Session,
         order: Order,
         package: Package,
-        root: Sealed,
+        root: Sealed | None,
         panel: Sealed,
         *,
         made: bool,
         fingerprint: Mapping[str, Any],
     ) -> dict[str, Any]:
-        secrets = [session.value(SEALED, ciphertext=s.ciphertext, key_id=s.key_id) for s in (root, panel)]
+        secrets = [s and session.value(SEALED, ciphertext=s.ciphertext, key_id=s.key_id) for s in (root, panel)]
         return {
             "panel": order.panel,
             "ref": order.external_ref,
@@ -214,6 +215,8 @@ class ServicesStore:
             "root": secrets[0],
             "panel_secret": secrets[1],
             "made": made,
+            "kind": package.kind,
+            "equipment": order.equipment,
         }
 
     # --- verbs ----------------------------------------------------------------------------------------------------

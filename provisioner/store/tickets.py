@@ -43,7 +43,9 @@ SELECT e.id, e.kind, e.text, e.data, e.at, e.job_id, j.kind AS job_kind, j.state
   LEFT JOIN service s ON s.id = coalesce(e.service_id, j.service_id)
   LEFT JOIN claim cl ON cl.id = coalesce(a.claim_id, e.claim_id, s.claim_id)
   LEFT JOIN connection c ON c.id = coalesce(e.connection_id, a.connection_id, cl.connection_id)
-  LEFT JOIN department d ON d.id = coalesce(c.in_charge, (SELECT id FROM department WHERE name = 'default'))
+  LEFT JOIN question q ON e.kind = 'person_asked' AND q.id = (e.data ->> 'question')::bigint
+  LEFT JOIN department d
+    ON d.id = coalesce(q.department_id, c.in_charge, (SELECT id FROM department WHERE name = 'default'))
  ORDER BY e.id"""
 
 FORGET = """
@@ -78,9 +80,14 @@ UPDATE delivery SET kind = %(kind)s, text = %(text)s, created_at = clock_timesta
        due_at = CASE WHEN %(now)s THEN clock_timestamp() ELSE due_at END
  WHERE id = %(id)s"""
 
+#: a question whose job still stands at it
+WAITING = """
+     SELECT FROM question q JOIN attempt a ON a.id = q.attempt_id
+      WHERE q.id = nullif(split_part(t.matter, ':', 2), '')::bigint AND a.state <> 'ended' AND a.pos = q.pos"""
+
 #: judged by what is, not by what was told: a lost word leaves no ticket open. The key's parts are told apart by
 #: colons, which no name holds.
-OVER = """
+OVER = f"""
 SELECT t.id, t.matter, t.count, d.language
   FROM ticket t JOIN department d ON d.id = t.department_id LEFT JOIN connection c ON c.id = t.connection_id
  WHERE t.state = 'open' AND NOT CASE split_part(t.matter, ':', 1)
@@ -103,6 +110,9 @@ SELECT t.id, t.matter, t.count, d.language
    WHEN 'release' THEN EXISTS (
      SELECT FROM attempt a WHERE a.claim_id = nullif(split_part(t.matter, ':', 3), '')::bigint AND a.state <> 'ended')
    WHEN 'audit' THEN EXISTS (SELECT FROM finding f WHERE f.connection_id = c.id AND f.gone_at IS NULL)
+   WHEN 'place' THEN EXISTS ({WAITING})
+   WHEN 'remove' THEN EXISTS ({WAITING})
+   WHEN 'overdue' THEN EXISTS ({WAITING} AND q.overdue)
    WHEN 'halted' THEN EXISTS (SELECT FROM installation WHERE halted <> '')
    ELSE true END"""
 
@@ -145,6 +155,8 @@ taken AS (
   UPDATE delivery SET tries = tries + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 s'
     FROM due WHERE delivery.id = due.id RETURNING delivery.*)
 SELECT taken.*, t.subject, t.desk_ref, d.desk, d.address,
+       CASE WHEN split_part(t.matter, ':', 1) IN ('place', 'remove') THEN split_part(t.matter, ':', 2)::bigint END
+         AS question,
        (SELECT left(name, 8) FROM installation) || '.' || t.id || '.'
          || to_char(extract(epoch FROM t.opened_at) * 1000, 'FM9999999999999') || '.' || taken.n AS key
   FROM taken JOIN ticket t ON t.id = taken.ticket_id JOIN department d ON d.id = t.department_id"""
@@ -297,6 +309,7 @@ class TicketsStore:
             ref=row["desk_ref"],
             tries=row["tries"],
             owner=owner,
+            question=row["question"],
         )
 
     def sent(self, delivery: Delivery, ref: str) -> bool:

@@ -10,8 +10,9 @@ from provisioner.domain.blast import CALLER
 from provisioner.domain.life import NEED_KEY, USUALLY, Wish
 from provisioner.domain.naming import hostname, storable
 from provisioner.domain.server import Family
+from provisioner.domain.service import ServiceKind
 from provisioner.domain.states import JobKind
-from provisioner.errors import Invalid, NotFound
+from provisioner.errors import IllegalMove, Invalid, NotFound
 from provisioner.ports import Asked, Life, Reads, Sealed, Vault, Waker
 from provisioner.usecases.submit import PASSWORD_BYTES
 
@@ -106,6 +107,8 @@ def reinstall(asking: Asking, *, os: str | None, confirm: str, reads: Reads, vau
     if not services:
         raise NotFound(f"no service {asking.external_ref!r}")
     service = services[0]
+    if service["kind"] == ServiceKind.COLOCATION:
+        raise IllegalMove(f"service {asking.external_ref} is the customer's own machine; we install nothing on it")
     if hostname(confirm) != service["hostname"]:
         raise Invalid(
             f"confirm {confirm!r} is not the service's hostname: a reinstall wipes its disks, so write the hostname",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from provisioner.domain.naming import panel_login
 from provisioner.domain.service import Order
+from provisioner.domain.states import JobKind
 from provisioner.ports import Catalogue, Services
-from provisioner.steps.recipes import OPEN
+from provisioner.steps.recipes import steps_of
 from provisioner.usecases.submit import checked
 
 
@@ -28,7 +29,7 @@ class Preview:
     hostname: str  #: as it would be stored
     login: str  #: of the customer's DCIM user, were that name free there
     os: str
-    server: PreviewServer | None  #: None: it would wait
+    server: PreviewServer | None  #: None: it would wait, or a person will say which it is
     steps: Sequence[str]  #: in the order in which they would run
     missing: Sequence[str]  #: why it would wait, and what is not as it should be
 
@@ -48,6 +49,6 @@ def preview(order: Order, *, services: Services, catalogue: Catalogue) -> Previe
         login=panel_login(order.login),
         os=order.os,
         server=PreviewServer(found.connection, found.server, found.name, found.ip) if found else None,
-        steps=[f"{pos:02d}_{step.name}" for pos, step in enumerate(OPEN)],
+        steps=[f"{pos:02d}_{step.name}" for pos, step in enumerate(steps_of(JobKind.OPEN, {}, package.kind))],
         missing=outlook.missing,
     )

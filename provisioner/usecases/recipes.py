@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from provisioner.domain.attempt import Policy
+from provisioner.domain.service import ServiceKind
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import ON_SERVICE, JobKind
 from provisioner.errors import BadConfig
@@ -43,8 +44,11 @@ def label(wakeup: Wakeup) -> str:
 def task_name(wakeup: Wakeup) -> str:
     """Give the task that a message is for: `dedicated.06_install_os`, `undo.04_switch_port`."""
     tail = label(wakeup)
-    # a newer release knows more kinds than we
-    return tail if tail.startswith("undo.") else f"{CHAINS.get(wakeup.kind, wakeup.kind)}.{tail}"
+    if tail.startswith("undo."):
+        return tail
+    if wakeup.service == ServiceKind.COLOCATION and wakeup.kind in recipes.COLOCATION:
+        return f"{ServiceKind.COLOCATION}.{tail}"
+    return f"{CHAINS.get(wakeup.kind, wakeup.kind)}.{tail}"  # a newer release knows more kinds than we
 
 
 def task_names() -> Sequence[str]:
@@ -52,6 +56,11 @@ def task_names() -> Sequence[str]:
     forward = [
         f"{CHAINS[kind]}.{pos:02d}_{step.name}"
         for kind, steps in recipes.every_recipe()
+        for pos, step in enumerate(steps)
+    ]
+    people = [
+        f"{ServiceKind.COLOCATION}.{pos:02d}_{step.name}"
+        for steps in recipes.COLOCATION.values()
         for pos, step in enumerate(steps)
     ]
     undo = [
@@ -64,7 +73,7 @@ def task_names() -> Sequence[str]:
     release = [
         f"{CHAINS[JobKind.RELEASE]}.{pos:02d}_{step.name}" for pos in range(len(recipes.UNDO)) for step in recipes.UNDO
     ]
-    return list(dict.fromkeys([*forward, *undo, *last, *release]))
+    return list(dict.fromkeys([*forward, *people, *undo, *last, *release]))
 
 
 def policies(overrides: Mapping[str, Mapping[str, float]], *, scale: float) -> Mapping[str, Policy]:
@@ -98,6 +107,11 @@ def check_patience(found: Mapping[str, Policy], spans: Spans) -> None:
         )
 
 
-def recipe(kind: JobKind, found: Mapping[str, Policy], params: Mapping[str, Any] | None = None) -> Recipe:
+def recipe(
+    kind: JobKind,
+    found: Mapping[str, Policy],
+    params: Mapping[str, Any] | None = None,
+    service: ServiceKind = ServiceKind.DEDICATED,
+) -> Recipe:
     """Give the steps of a kind of job, each with its deadline, as planning freezes them."""
-    return [(step.name, found[step.name].deadline) for step in recipes.steps_of(kind, params or {})]
+    return [(step.name, found[step.name].deadline) for step in recipes.steps_of(kind, params or {}, service)]

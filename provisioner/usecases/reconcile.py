@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from provisioner.domain.attempt import Policy
+from provisioner.domain.service import ServiceKind
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.ports import Planner, Quarantine, Reconciler, Tickets, Waker
@@ -57,8 +58,8 @@ def _plan(planner: Planner, waker: Waker, policies: Mapping[str, Policy]) -> int
     """Plan the oldest jobs first; a list that is too old is read before anything is decided by it."""
     started, asked = 0, set()
 
-    def recipe_of(kind: JobKind, params: Mapping[str, Any]) -> Recipe:
-        return recipe(kind, policies, params)
+    def recipe_of(kind: JobKind, params: Mapping[str, Any], service: ServiceKind) -> Recipe:
+        return recipe(kind, policies, params, service)
 
     for job_id in planner.to_plan(LIMIT):
         planned = planner.plan(job_id, recipe_of)

@@ -252,6 +252,7 @@ class _Touch:
             clock=self.clock,
             accounts=cache(lambda: self.tools.engine.accounts(found)),  # once a look
             secret=self._secret,
+            question=cache(lambda: self.tools.engine.question(found)),
             params=found.params,
         )
 

@@ -4,11 +4,12 @@ import secrets
 from dataclasses import replace
 
 from provisioner.domain.naming import hostname, panel_login, storable
-from provisioner.domain.service import Order, Package
+from provisioner.domain.service import Order, Package, ServiceKind
 from provisioner.errors import Invalid, NotFound
 from provisioner.ports import Placed, Sealed, Services, Vault, Waker
 
 PASSWORD_BYTES = 15  #: of a password that we make: 20 characters
+EQUIPMENT_LONGEST = 1000
 
 
 def checked(order: Order, *, services: Services) -> tuple[Order, Package]:
@@ -19,7 +20,7 @@ def checked(order: Order, *, services: Services) -> tuple[Order, Package]:
         Invalid: a value can't be taken; the message says which, why, and what to do.
         NotFound: no such package.
     """
-    for name in ("external_ref", "customer_ref", "login", "os", "package"):
+    for name in ("external_ref", "customer_ref", "login", "package"):
         value = storable(getattr(order, name), field=name, longest=200)
         if not value.strip():
             raise Invalid(f"{name} is empty; give one", field=name)
@@ -33,10 +34,25 @@ def checked(order: Order, *, services: Services) -> tuple[Order, Package]:
         raise Invalid(f"package {order.package!r} is disabled; enable it or order another", field="package")
     if not sale.usable_connections:
         raise Invalid(f"package {order.package!r}: none of its connections is enabled; enable one", field="package")
-    if order.os not in sale.package.os_allowed:
-        offered = ", ".join(sale.package.os_allowed)
-        raise Invalid(f"os {order.os!r} is not offered with {order.package!r}; choose one of {offered}", field="os")
+    _fits(order, sale.package)
     return replace(order, hostname=hostname(order.hostname)), sale.package
+
+
+def _fits(order: Order, package: Package) -> None:
+    """Refuse what this kind of service has not. Raises `Invalid`."""
+    if package.kind is ServiceKind.COLOCATION:
+        if order.os:
+            raise Invalid(f"package {package.name!r} is colocation: no OS is installed; leave os out", field="os")
+        storable(order.equipment, field="equipment", longest=EQUIPMENT_LONGEST)
+        return
+    if order.equipment:
+        raise Invalid(f"package {package.name!r} is a server of ours: leave equipment out", field="equipment")
+    storable(order.os, field="os", longest=200)
+    if not order.os.strip():
+        raise Invalid("os is empty; give one", field="os")
+    if order.os not in package.os_allowed:
+        offered = ", ".join(package.os_allowed)
+        raise Invalid(f"os {order.os!r} is not offered with {order.package!r}; choose one of {offered}", field="os")
 
 
 def submit(order: Order, *, key: str | None, services: Services, vault: Vault, waker: Waker) -> Placed:
@@ -49,7 +65,8 @@ def submit(order: Order, *, key: str | None, services: Services, vault: Vault, w
     order, package = checked(order, services=services)
     if key is not None:
         storable(key, field="Idempotency-Key", longest=200)
-    root = Sealed(*vault.seal(secrets.token_urlsafe(PASSWORD_BYTES)))
+    installed = package.kind is ServiceKind.DEDICATED  # on the customer's own machine nothing is
+    root = Sealed(*vault.seal(secrets.token_urlsafe(PASSWORD_BYTES))) if installed else None
     made = order.panel_password is None
     panel = Sealed(*vault.seal(order.panel_password or secrets.token_urlsafe(PASSWORD_BYTES)))
     placed = services.place(order, package, root=root, panel=panel, panel_made=made, key=key)

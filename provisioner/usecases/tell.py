@@ -1,9 +1,12 @@
 """Tell people: events become tickets, one a matter, and their messages are handed to a desk; delays no job."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import structlog
 
 from provisioner.domain.catalogue import name_of
-from provisioner.domain.matters import Department, language_of
+from provisioner.domain.matters import LINK, Department, language_of
 from provisioner.domain.naming import storable
 from provisioner.errors import BadConfig, Invalid, RemoteError
 from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Waker
@@ -11,6 +14,7 @@ from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Wake
 log = structlog.get_logger()
 LIMIT = 100  #: events a tick
 LOCAL_MOST, ADDRESS_MOST = 64, 254
+NO_LINK = "(no link: PROVISIONER_PUBLIC_URL is not set)"
 OUT_OF_TIME = "the time limit of a touch was reached"
 
 
@@ -32,10 +36,18 @@ def project(*, tickets: Tickets, waker: Waker, sweep: bool) -> int:
 
 
 def deliver(
-    *, owner: str, tickets: Tickets, desks: Desks, waker: Waker, interrupted: tuple[type[BaseException], ...] = ()
+    *,
+    owner: str,
+    tickets: Tickets,
+    desks: Desks,
+    waker: Waker,
+    link: Callable[[int], str],
+    interrupted: tuple[type[BaseException], ...] = (),
 ) -> str:
     """
     Hand the message that is longest due to its desk, outside any transaction; returns what came of it.
+
+    *link* makes the address at which a question is answered; it is put in here, so that it is stored nowhere.
 
     At least once: one whose answer was lost, or whose sender was killed, comes again under the same key.
     """
@@ -43,7 +55,7 @@ def deliver(
     if delivery is None:
         return "nothing to send"
     try:
-        ref = _hand_over(desks.get(delivery.desk), delivery)
+        ref = _hand_over(desks.get(delivery.desk), _with_link(delivery, link))
     except interrupted:
         why = OUT_OF_TIME
     except (RemoteError, BadConfig) as error:
@@ -59,6 +71,13 @@ def deliver(
     log.warning("delivery_put_off", ticket=delivery.ticket, kind=delivery.kind.value, tries=delivery.tries, why=why)
     tickets.put_off(delivery, why)
     return f"ticket {delivery.ticket}: {delivery.kind} put off: {why}"
+
+
+def _with_link(delivery: Delivery, link: Callable[[int], str]) -> Delivery:
+    if delivery.question is None:
+        return delivery
+    text = delivery.message.text.replace(LINK, link(delivery.question) or NO_LINK)
+    return replace(delivery, message=replace(delivery.message, text=text))
 
 
 def _hand_over(desk: Desk, delivery: Delivery) -> str:

@@ -62,6 +62,20 @@ class OutlookView:
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionView:
+    """What a person is asked in the middle of a job."""
+
+    kind: str  #: placed: which server is it; removed: was it taken out
+    department: str  #: who is asked; "" when nobody is in charge
+    asked_at: datetime | None
+    due_at: datetime | None  #: then the administrator in charge is told
+    overdue: bool
+    says: str  #: why the last answer did not do
+    answered_at: datetime | None
+    answered_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """One wish, carried out once."""
 
@@ -84,6 +98,7 @@ class JobView:
     cancel_requested_at: datetime | None
     last_seq: int  #: of its timeline: `?wait=25&seen=` waits for a later one
     attempts: Sequence[AttemptView]
+    question: QuestionView | None  #: of a job that people take part in
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +155,22 @@ def show(job_id: int, *, reads: Reads, spans: Spans, panel: str | None = None) -
         cancel_requested_at=found["cancel_requested_at"],
         last_seq=found["last_seq"],
         attempts=attempts,
+        question=_question(found["question"]),
+    )
+
+
+def _question(found: Facts | None) -> QuestionView | None:
+    if found is None:
+        return None
+    return QuestionView(
+        kind=found["kind"],
+        department=found["department"],
+        asked_at=at(found["asked_at"]),
+        due_at=at(found["due_at"]),
+        overdue=found["overdue"],
+        says=found["says"],
+        answered_at=at(found["answered_at"]),
+        answered_by=found["answered_by"],
     )
 
 

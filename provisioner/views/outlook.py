@@ -11,6 +11,7 @@ from provisioner.domain.verbs import CLAIM
 
 Facts = Mapping[str, Any]
 RECONCILER = "the reconciler"
+ASKED = frozenset({"ask_placed", "ask_removed"})  #: steps that people do: no deadline ends them
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ def _attempt(job: Facts, live: Facts, spans: Spans) -> Outlook:
     step = next((row for row in live["steps"] if row["pos"] == live["pos"]), None)
     if step is None:
         return Outlook("stands before its first step", None, RECONCILER, at(live["resume_at"]), "")
-    where = f"step {label(job['kind'], step, live['steps'])} on server {live['server']} of {live['connection']}"
+    server = f"on server {live['server']} of" if live["server"] else "at"
+    where = f"step {label(job['kind'], step, live['steps'])} {server} {live['connection']}"
     arrived, begun = at(step["arrived_at"]), at(step["begun_at"])
     seen = f" ({step['outcome']})" if step["outcome"] else ""
     if live["state"] == AttemptState.HELD:
@@ -219,6 +221,12 @@ def _who(live: Facts, now: datetime, spans: Spans) -> tuple[str, datetime | None
 def _late(job: Facts, live: Facts, step: Facts) -> str:
     """Say what the deadline brings."""
     deadline = at(step["deadline_at"])
+    if step["name"] in ASKED:
+        question = job["question"] or {}
+        due = at(question.get("due_at"))
+        if due is None or question.get("overdue"):
+            return "it waits until somebody answers"
+        return f"at {clock(due)} the administrator in charge is told"
     if deadline is None:
         return ""
     if job["kind"] != JobKind.OPEN:

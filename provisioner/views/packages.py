@@ -23,6 +23,7 @@ class PackageView:
     attempts_max: int
     on_failure: str
     stock_wait_seconds: float
+    department: str  #: in charge of what people do for it
     connections: Mapping[str, int]  #: name → priority, 0 first
     enabled: bool
     disabled_at: datetime | None
@@ -54,6 +55,7 @@ def _package(row: Facts) -> PackageView:
         attempts_max=row["attempts_max"],
         on_failure=row["on_failure"],
         stock_wait_seconds=row["stock_wait_seconds"],
+        department=row["department"] or "",
         connections=row["connections"],
         enabled=row["disabled_at"] is None,
         disabled_at=row["disabled_at"],

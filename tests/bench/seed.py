@@ -80,7 +80,9 @@ def plan(app: App, names: Sequence[str], *, recipe: Sequence[str] = EIGHT) -> li
     for name in names:
         order = Order("bench", name, "small", f"c-{name}", f"u{name}".replace("-", ""), f"{name}.example.net", OS)
         placed = submit(order, key=None, services=app.services, vault=app.vault, waker=Silent())
-        planned = app.planner.plan(placed.job_id, lambda _kind, _params: [(step, DEADLINE) for step in recipe])
+        planned = app.planner.plan(
+            placed.job_id, lambda _kind, _params, _service: [(step, DEADLINE) for step in recipe]
+        )
         if planned.wakeup is None:
             raise AssertionError("no server was free")
         messages.append(planned.wakeup)

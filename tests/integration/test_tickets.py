@@ -59,6 +59,7 @@ class Post:
             tickets=self.site.tickets,
             desks=self.desks(),
             waker=self.site.waker,
+            link=lambda question: f"https://answers.example.net/answer/{question}",
             interrupted=(KeyboardInterrupt,),
         )
 

@@ -23,6 +23,9 @@ def a_wakeup(**changes: object) -> Wakeup:
         ({"step": "close_ports", "undoes": 4, "pos": 10}, "undo.04_switch_port"),
         ({"step": "quarantine", "undoes": 1, "pos": 12}, "undo.quarantine"),
         ({"step": "release", "undoes": 1, "pos": 12}, "undo.release"),
+        ({"service": "colocation", "pos": 1, "step": "ask_placed"}, "colocation.01_ask_placed"),
+        ({"service": "colocation", "pos": 0, "step": "ask_removed", "kind": "close"}, "colocation.00_ask_removed"),
+        ({"service": "colocation", "pos": 0, "step": "ports_off", "kind": "suspend"}, "suspend.00_ports_off"),
         ({"kind": "release", "step": "free_domain", "undoes": 2, "pos": 1}, "release.01_free_domain"),
     ],
 )

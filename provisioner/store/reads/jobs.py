@@ -23,6 +23,14 @@ PLACES = """
           'observe_tried_at', c.observe_tried_at) ORDER BY c.name), '[]')
    FROM connection c WHERE s.package -> 'connections' ? c.name)"""
 
+#: what a person is asked, and the newest answer
+QUESTION = """
+(SELECT jsonb_build_object('kind', q.kind, 'department', coalesce(d.name, ''), 'asked_at', q.asked_at,
+                           'due_at', q.due_at, 'overdue', q.overdue, 'says', q.says, 'answered_at', q.answered_at,
+                           'answered_by', q.answered_by)
+   FROM question q JOIN attempt a ON a.id = q.attempt_id LEFT JOIN department d ON d.id = q.department_id
+  WHERE a.job_id = j.id ORDER BY q.id DESC LIMIT 1)"""
+
 JOB = f"""
 SELECT j.*, s.panel, s.external_ref, s.state AS service_state, s.hostname, s.held_reason,
        s.package ->> 'name' AS package, s.package ->> 'server_type' AS server_type,
@@ -30,7 +38,7 @@ SELECT j.*, s.panel, s.external_ref, s.state AS service_state, s.hostname, s.hel
        cl.server_ref AS claim_server,
        (SELECT max(n.id) FROM job n WHERE n.service_id = j.service_id) AS newest_job,
        coalesce((SELECT max(e.seq) FROM event e WHERE e.job_id = j.id), 0) AS last_seq,
-       {ATTEMPTS} AS attempts, {PLACES} AS places, i.halted, i.halted_at,
+       {ATTEMPTS} AS attempts, {PLACES} AS places, {QUESTION} AS question, i.halted, i.halted_at,
        clock_timestamp() AS now
   FROM job j LEFT JOIN service s ON s.id = j.service_id LEFT JOIN claim cl ON cl.id = j.claim_id
   LEFT JOIN installation i ON true

@@ -8,7 +8,9 @@ CONNECTIONS_OF = """
    JOIN connection c ON c.id = pc.connection_id WHERE pc.package_id = p.id)"""
 
 PACKAGES = f"""
-SELECT p.*, {CONNECTIONS_OF} AS connections FROM package p ORDER BY p.name"""
+SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
+       {CONNECTIONS_OF} AS connections
+  FROM package p ORDER BY p.name"""
 
 PLACES = """
 (SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -33,7 +35,7 @@ SERVERS = """
 
 STOCK = f"""
 SELECT p.name, p.server_type, p.disabled_at, {PLACES} AS places, {SERVERS} AS servers, clock_timestamp() AS now
-  FROM package p WHERE %(package)s::text IS NULL OR p.name = %(package)s ORDER BY p.name"""
+  FROM package p WHERE p.kind = 'dedicated' AND (%(package)s::text IS NULL OR p.name = %(package)s) ORDER BY p.name"""
 
 
 def packages(database: Database) -> list[Facts]:

@@ -20,7 +20,7 @@ from provisioner.domain.states import JobKind, JobState
 from provisioner.errors import FailureClass, Invalid
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-MIGRATION = Path(__file__).parents[3] / "provisioner" / "store" / "migrations" / "versions" / "0002_people.py"
+MIGRATIONS = Path(__file__).parents[3] / "provisioner" / "store" / "migrations" / "versions"
 PLAIN = Told(
     EventKind.JOB_ENDED, "job failed: the disk is dead", AT, department="default", connection="dc1", server="101",
     claim=3, order="ord-1 of panel", job=7, job_kind="open", job_state="failed", by="token bill", step="install_os",
@@ -45,6 +45,12 @@ EXAMPLES = {
     ),
     Kind.RELEASE: (told(EventKind.RELEASE_INCOMPLETE, step="release"), "release:dc1:3"),
     Kind.AUDIT: (told(EventKind.AUDIT_FOUND, count=1), "audit:dc1"),
+    Kind.PLACE: (
+        told(EventKind.PERSON_ASKED, question=4, asks="placed", hostname="a.example.net", customer="c-1", due="then"),
+        "place:4",
+    ),
+    Kind.REMOVE: (told(EventKind.PERSON_ASKED, question=4, asks="removed"), "remove:4"),
+    Kind.OVERDUE: (told(EventKind.PERSON_OVERDUE, question=4, asked="then"), "overdue:4"),
     Kind.HALTED: (told(EventKind.INSTALLATION_HALTED), "halted:default"),
 }
 every_language = pytest.mark.parametrize("language", sorted(matters.WORDS))
@@ -61,7 +67,8 @@ def test_each_kind_of_trouble_has_its_key(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", list(EventKind))
 def test_what_the_outbox_is_given_is_what_may_be_told(kind: EventKind) -> None:
-    trigger = MIGRATION.read_text().partition("WHEN (NEW.kind IN (")[2].partition("))")[0]
+    newest = [text for file in sorted(MIGRATIONS.glob("*.py")) if "event_for_people" in (text := file.read_text())][-1]
+    trigger = newest.rpartition("event_for_people")[2].partition("WHEN (NEW.kind IN (")[2].partition("))")[0]
     healed = kind is EventKind.CONNECTION_HEALED  # it only hurries the look at what is over
 
     assert (f"'{kind}'" in trigger) == (bool(matters.matter(told(kind, step="ping"))) or healed)

@@ -31,7 +31,8 @@ def test_every_job_kind_has_a_recipe() -> None:
 
 
 def test_every_name_is_one_step() -> None:
-    named = {step.name: step for recipe in (*(r for _, r in recipes.every_recipe()), recipes.UNDO) for step in recipe}
+    all_recipes = (*(r for _, r in recipes.every_recipe()), *recipes.COLOCATION.values(), recipes.UNDO)
+    named = {step.name: step for recipe in all_recipes for step in recipe}
 
     assert set(recipes.STEPS) == set(named)
     assert all(type(recipes.STEPS[name]) is type(step) for name, step in named.items())
