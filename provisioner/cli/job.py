@@ -268,7 +268,8 @@ def _print(found: JobView) -> None:
     for attempt in found.attempts:
         typer.echo("")
         end = f", {attempt.result}: {attempt.reason}" if attempt.result else f", {attempt.state}"
-        typer.echo(f"attempt {attempt.n} on server {plain(attempt.server)} of {plain(attempt.connection)}{end}")
+        where = f"on server {attempt.server} of" if attempt.server else "at"
+        typer.echo(f"attempt {attempt.n} {where} {plain(attempt.connection)}{end}")
         print_table(
             ("step", "state", "tries", "arrived", "seconds", "evidence"),
             (

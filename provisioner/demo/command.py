@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from provisioner.demo import life, mail, promises, scenario, state
+from provisioner.demo import colocation, life, mail, promises, scenario, state
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.programs import PostgresFailed
 from provisioner.demo.scenario import Order
@@ -136,8 +136,11 @@ class _Demo:
             )
         found = [*self._promised(control, untouched), self._told()]
         self._console.print(f"\nThe rest of {first.ref}'s life:")
-        api = Api(self._supervisor.api_url, self._billing)
-        found += life.play(api, control, first, tend=self._supervisor.tend, say=self._lines.say)
+        billing = Api(self._supervisor.api_url, self._billing)
+        tend, say = self._supervisor.tend, self._lines.say
+        found += life.play(billing, control, first, tend=tend, say=say)
+        self._console.print("\nA place for a customer's own machine, opened and closed by people:")
+        found += colocation.play(api, billing, control, self._supervisor.mail, tend=tend, say=say)
         return self._judge(found)
 
     def _watch(self, api: Api) -> None:

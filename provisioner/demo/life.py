@@ -39,9 +39,9 @@ def wishes(order: Order) -> tuple[Wish, ...]:
         Wish("addresses", "one more address, with its domain", lambda _, now: _named(now, order) == public + 1,
              {"count": 1}, "demo-address"),
         Wish("suspend", "suspended: its ports are off, its power is on",
-             lambda _, now: not any(_ports(now)) and now["power"] == "on"),
+             lambda _, now: not any(ports(now)) and now["power"] == "on"),
         Wish("resume", "resumed: its ports are on, nothing was installed again",
-             lambda was, now: all(_ports(now)) and now["installs"] == was["installs"]),
+             lambda was, now: all(ports(now)) and now["installs"] == was["installs"]),
         Wish("password", "its panel password is another one, and was shown nowhere",
              lambda was, now: now["owner"] == was["owner"], {}, "demo-password"),
         Wish("close", "closed: no owner, free.ds, its main address only, ports off, our note gone", _given_back),
@@ -56,7 +56,7 @@ def play(
     who = f"{order.ref}:"
     for wish in wishes(order):
         before, began = control.server(number), time.monotonic()
-        job = _ask(api, order, wish, tend)
+        job = ask(api, order.ref, wish.path, tend, body=wish.body, key=wish.key)
         after = control.server(number)
         say(f"{order.ref}  {wish.path:<10} {job['state']:<9} {time.monotonic() - began:5.2f} s  {job['sentence']}")
         held = job["state"] == "succeeded" and wish.kept(before, after)
@@ -66,10 +66,16 @@ def play(
     )
 
 
-def _ask(api: Api, order: Order, wish: Wish, tend: Callable[[], None]) -> Any:  # noqa: ANN401 - JSON
-    headers = {"Idempotency-Key": wish.key} if wish.key else {}
-    answer = api.ask("POST", f"/v1/services/{order.ref}/{wish.path}", wish.body, headers)
-    job = answer["job"]
+def ask(
+    api: Api, ref: str, path: str, tend: Callable[[], None], *, body: Mapping[str, object] | None = None, key: str = ""
+) -> Any:  # noqa: ANN401 - JSON
+    """Ask something of a service; return its job as it stands in the end."""
+    headers = {"Idempotency-Key": key} if key else {}
+    return follow(api, api.ask("POST", f"/v1/services/{ref}/{path}", body or {}, headers)["job"], tend)
+
+
+def follow(api: Api, job: Any, tend: Callable[[], None]) -> Any:  # noqa: ANN401 - JSON
+    """Wait until a job has ended, or too long; return it as it stands then."""
     ends = time.monotonic() + WISH_SECONDS
     while job["state"] not in ENDED and time.monotonic() < ends:
         tend()
@@ -95,7 +101,8 @@ def _in_stock(api: Api, order: Order, server: str, tend: Callable[[], None]) -> 
     return False
 
 
-def _ports(server: Server) -> list[bool]:
+def ports(server: Server) -> list[bool]:
+    """Return whether each switch port is on, that of the BMC left out."""
     return [link["on"] for link in server["links"] if link["type"] == "Switch" and not link["bmc"]]
 
 
@@ -108,4 +115,4 @@ def _given_back(_: Server, now: Server) -> bool:
     rows = [row for row in now["addresses"] if row["type"] != "group"]
     clean = all(row["main"] and row["domain"] == FREE for row in rows)
     noted = any(line.startswith("provisioner ") for line in now["notes"].splitlines())
-    return clean and not now["owner"] and not noted and not any(_ports(now))
+    return clean and not now["owner"] and not noted and not any(ports(now))

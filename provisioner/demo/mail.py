@@ -41,7 +41,7 @@ def read(folder: Path) -> Sequence[Mail]:
         found.append(
             Mail(
                 to=str(message["To"]),
-                subject=str(message["Subject"]),
+                subject=str(message["Subject"]).strip(),
                 text=body.get_content() if body is not None else "",
                 id=str(message["Message-ID"]),
                 references=str(message["References"] or ""),

@@ -209,6 +209,7 @@ class Supervisor:
             "PROVISIONER_SECRET_KEY_FILE": str(self._state.path / "secret.key"),
             "PROVISIONER_SMTP_URL": self._mail_url,
             "PROVISIONER_SMTP_FROM": SENDER,
+            "PROVISIONER_PUBLIC_URL": self.api_url if "api" in self._ports else "",
             "PROVISIONER_SPANS": json.dumps(SPANS),
             "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
             "PROVISIONER_POLICIES": json.dumps(POLICIES),

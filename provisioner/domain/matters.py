@@ -349,7 +349,7 @@ WORDS: Mapping[str, Mapping[Kind, Words]] = {
             subject="{order}: put the customer's machine into its rack at {connection}",
             todo=(
                 "It is {hostname} of customer {customer}; they bring: {equipment}.",
-                "Mount and cable it, make it a server in {connection} and give it there to the user with id {user}.",
+                "Mount and cable it, make it a server in {connection} and give it there to the user {user}.",
                 "Then say which server it is: {link}",
                 "or type: provisioner job answer {job} --server ID",
                 "Until {due}; then the administrator in charge is told. Nothing is lost meanwhile.",
@@ -360,7 +360,7 @@ WORDS: Mapping[str, Mapping[Kind, Words]] = {
             subject="{order}: take the customer's machine out, server {server} of {connection}",
             todo=(
                 "It is {hostname} of customer {customer}: {equipment}.",
-                "Unmount it, then delete its server in {connection}, or take it there from the user with id {user}.",
+                "Unmount it, then delete its server in {connection}, or take it there from the user {user}.",
                 "Then say that it is done: {link}",
                 "or type: provisioner job answer {job} --done",
                 "Until {due}; then the administrator in charge is told. Nothing is lost meanwhile.",

@@ -28,7 +28,8 @@ SELECT %(attempt)s, %(pos)s, %(kind)s, clock_timestamp() + %(patience)s * interv
     ON CONFLICT (attempt_id, pos) DO UPDATE
    SET due_at = excluded.due_at, says = excluded.says, overdue = false, answered_at = NULL, answered_by = '',
        department_id = excluded.department_id
-RETURNING id, due_at"""
+RETURNING id, due_at, (SELECT acc.login FROM account acc WHERE acc.connection_id = %(connection)s
+                          AND acc.panel_user_ref = %(user)s) AS login"""
 
 OVERDUE = """
 UPDATE question SET overdue = true WHERE attempt_id = %(attempt)s AND pos = %(pos)s RETURNING id, asked_at"""
@@ -69,6 +70,12 @@ SELECT %(service)s, s.seq, %(job)s, a.n, 'person_answered', %(text)s, %(data)s::
   FROM s, attempt a WHERE a.id = %(attempt)s"""
 
 
+SAYS = {
+    QuestionKind.PLACED: "a technician is asked to mount the customer's machine and to say which server it is",
+    QuestionKind.REMOVED: "a technician is asked to take the customer's machine out",
+}
+
+
 def question(session: Session, touched: Touched) -> Question | None:
     """Give what was asked at the step at which an attempt stands."""
     row = session.row(QUESTION, attempt=touched.attempt_id, pos=touched.attempt.pos)
@@ -97,6 +104,7 @@ def ask(session: Session, touched: Touched, asked: PersonAsked) -> Event:
         says=asked.says,
         service=touched.service_id,
         connection=touched.connection_id,
+        user=touched.customer,
     )
     if row is None:
         raise AssertionError("INSERT … RETURNING gave no row")
@@ -111,9 +119,9 @@ def ask(session: Session, touched: Touched, asked: PersonAsked) -> Event:
         "hostname": order.hostname,
         "customer": order.customer_ref,
         "equipment": order.equipment,
-        "user": touched.customer or "",
+        "user": f"{row['login']} (id {touched.customer})" if row["login"] else "",
     }
-    return Event(EventKind.PERSON_ASKED, asked.says or f"a person is asked: {asked.kind}?", data)
+    return Event(EventKind.PERSON_ASKED, asked.says or SAYS[asked.kind], data)
 
 
 def overdue(session: Session, touched: Touched) -> Event:
