@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import tomllib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from provisioner.config import Settings
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
 from provisioner.domain.attempt import Policy
+from provisioner.domain.matters import Texts
 from provisioner.domain.spans import Spans
+from provisioner.domain.wording.texts import SHIPPED, replaced
 from provisioner.drivers.registry import Registry
 from provisioner.errors import BadConfig, Invalid
 from provisioner.ports import Waker
@@ -49,6 +52,7 @@ from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyFile, KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
 
+TEXTS_MOST = 1_000_000  #: bytes of a file with texts
 DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
 
 
@@ -149,7 +153,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         keys=KeysStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
-        tickets=TicketsStore(database, spans),
+        tickets=TicketsStore(database, spans, texts(settings.texts_file)),
         questions=QuestionsStore(database),
         desks=DeskRegistry({"email": _mail(settings, spans)}),
         listener=Listener(database),
@@ -178,6 +182,32 @@ def key_file(settings: Settings) -> KeyFile:
     if settings.secret_key_file is None:
         raise BadConfig("PROVISIONER_SECRET_KEY_FILE is not set: only keys in a file are rotated while everything runs")
     return KeyFile(settings.secret_key_file)
+
+
+def texts(file: Path | None, *, name: str = "PROVISIONER_TEXTS_FILE") -> Texts:
+    """
+    Give the texts of messages to people: ours, with those of *file* in their place.
+
+    Raises:
+        BadConfig: it can't be read or used; the sentence begins with *name* and the file, and says what is allowed.
+    """
+    if file is None:
+        return SHIPPED
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(TEXTS_MOST + 1)  # not the size it says it has: it may be no regular file
+        if len(content) <= TEXTS_MOST:
+            return replaced(tomllib.loads(content.decode()))
+        why = f"it is longer than {TEXTS_MOST} bytes"
+    except OSError as error:
+        why = f"it can't be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        why = f"it is not UTF-8 in line {len(error.object[: error.start + 1].splitlines())}"
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        why = f"it is no TOML: {error}"
+    except BadConfig as error:
+        why = str(error)
+    raise BadConfig(f"{name} {file}: {why}")
 
 
 def _vault(settings: Settings) -> KeyVault:

@@ -695,7 +695,11 @@ class Tickets(Protocol):
         ...
 
     def settle(self) -> int:
-        """Close the tickets whose trouble is over, remind of those that stay open; returns how many it said."""
+        """
+        Close the tickets whose trouble is over, remind of those that stay open, open what no event tells of.
+
+        Returns how many it said.
+        """
         ...
 
     def take(self, owner: str) -> Delivery | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from provisioner.domain.service import Order
 from provisioner.domain.spans import Spans
+from provisioner.domain.wording.texts import SHIPPED
 from provisioner.drivers.fake import FakeDatacentre, FakeDriver, FakeProber
 from provisioner.ports import Driver, Placed, Wakeup
 from provisioner.store.database import Database, as_json
@@ -99,7 +100,7 @@ class Site:
         self.reconciler = ReconcilerStore(self.database, spans)
         self.planner = PlanningStore(self.database, spans)
         self.quarantine = QuarantineStore(self.database)
-        self.tickets = TicketsStore(self.database, spans)
+        self.tickets = TicketsStore(self.database, spans, SHIPPED)
         self.questions = QuestionsStore(self.database)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)

@@ -120,7 +120,7 @@ class DepartmentBody(Body):
     """Who is in charge."""
 
     address: str = Field(min_length=3, max_length=254, description="A mailbox.", examples=["oncall@example.net"])
-    language: str = Field(default="en", max_length=10, description="Of the messages.")
+    language: str = Field(default="en", max_length=10, description="Of the messages: `en` or `ru`.")
 
     def department(self, name: str) -> Department:
         """Give the department called *name*."""

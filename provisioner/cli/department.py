@@ -17,14 +17,14 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Those in ch
     "set",
     epilog=examples(
         "department set default --address oncall@example.net",
-        "department set dc1-hands --address hands@example.net",
+        "department set dc1-hands --address hands@example.net --language ru",
         "connection put dc1 --in-charge dc1-hands --keep-password --url … --username …",
     ),
 )
 def set_(
     name: Annotated[str, typer.Argument(help="Its name; `default` hears of what names nobody.")],
     address: Annotated[str, typer.Option(help="A mailbox.")],
-    language: Annotated[str, typer.Option(help="Of the messages: en.")] = "en",
+    language: Annotated[str, typer.Option(help="Of the messages: en or ru.")] = "en",
     *,
     json: Json = False,
 ) -> None:

@@ -1,12 +1,18 @@
 """`provisioner ticket`: what those in charge were told, and whether they have it."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from provisioner import bootstrap, config
 from provisioner.cli.context import app as plugged
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
+from provisioner.domain.matters import Kind, Texts
+from provisioner.domain.wording.texts import language_of
+from provisioner.errors import BadConfig
 from provisioner.views import tickets as view
+from provisioner.views import wording
 from provisioner.views.tickets import TicketView
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What those in charge were told.")
@@ -47,6 +53,54 @@ def show(ticket: Annotated[int, typer.Argument(help="Its number.")], *, json: Js
         typer.echo(f"\n{message.n}. {message.kind}, {sent}{failed}")
         for line in message.text.splitlines():
             typer.echo(f"    {line}".rstrip())
+
+
+@app.command(
+    epilog=examples(
+        "ticket preview held",
+        "ticket preview held --language ru --texts texts.toml",
+        "ticket preview --all --json",
+    )
+)
+def preview(
+    kind: Annotated[Kind | None, typer.Argument(help="Of matter.", show_default=False)] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every kind.")] = False,
+    language: Annotated[str, typer.Option(help="Of the messages: en or ru.")] = "en",
+    texts: Annotated[
+        Path | None, typer.Option(help="TOML with texts to try; default: PROVISIONER_TEXTS_FILE, or ours.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what the messages of a matter read like, with sample values; needs no database, sends nothing."""
+    if everything == (kind is not None):
+        raise typer.BadParameter("name one kind, or give --all", param_hint="KIND")
+    found = wording.preview(list(Kind) if kind is None else [kind], language=language_of(language), texts=_texts(texts))
+    if json:
+        print_json(found)
+        return
+    for shown in found:
+        typer.echo(f"{shown.kind}: {shown.subject}")
+        for title, text in (
+            ("open", shown.open),
+            ("follow-up", shown.follow_up),
+            ("reminder", shown.reminder),
+            ("all-clear", shown.all_clear),
+        ):
+            typer.echo(f"\n  --- {title}")
+            for line in text.splitlines():
+                typer.echo(f"    {line}".rstrip())
+        typer.echo()
+
+
+def _texts(file: Path | None) -> Texts:
+    """Give the texts to show; a file that is tried and can't be used is a fault of the line, not of a setting."""
+    if file is None:
+        return bootstrap.texts(config.load().texts_file)
+    try:
+        return bootstrap.texts(file, name="--texts")
+    except BadConfig as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _standing(row: TicketView) -> str:

@@ -1,11 +1,11 @@
 """
-What a person must hear of, and in which words; pure.
+What a person must hear of, and how its messages are made of words; pure. The words stand in `wording/`.
 
 One trouble is one matter, however many events it has: its key is the same for all of them. When it is over is not
 told by an event but seen in the database (`store/tickets.py`), so that no lost word leaves a ticket open.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Any
 from provisioner.domain.events import EventKind
 from provisioner.domain.question import QuestionKind
 from provisioner.domain.states import JobKind, JobState
-from provisioner.errors import FailureClass, Invalid
+from provisioner.errors import FailureClass
 
 LINK = "[link]"  #: in a stored text: where the address at which a person answers is put in when it is sent
 TEXT_MOST = 1500  #: characters of an event's own words
@@ -38,6 +38,8 @@ class Kind(StrEnum):
     REMOVE = "remove"  #: and to be taken out
     OVERDUE = "overdue"  #: nobody answered such a question in time
     HALTED = "halted"  #: the database went back, or is a copy
+    SPREADING = "spreading"  #: many servers of one place went out of sale within a day
+    STUCK = "stuck"  #: a desk does not take the messages to a department
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,9 @@ class Department:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event, with what surrounds it."""
+    """An event, or what is seen in the database without one, with what surrounds it."""
 
-    kind: EventKind
+    kind: EventKind | Kind  #: a `Kind` where no event tells
     text: str
     at: datetime
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +64,8 @@ class Told:
     connection: str = ""
     server: str = ""
     claim: int | None = None
-    order: str = ""  #: reference at billing and panel, in words
+    order: str = ""  #: reference at billing
+    panel: str = ""  #: the billing system that it is of
     job: int | None = None
     job_kind: str = ""
     job_state: str = ""
@@ -74,32 +77,45 @@ class Told:
 
 def matter(told: Told) -> str:
     """Give the key of the matter that an event belongs to, "" for one that nobody must hear of."""
-    match told.kind:
-        case EventKind.CONNECTION_RESTRICTED:
-            return _key(Kind.RESTRICTED, told.connection, told.data.get("step"))
-        case EventKind.CONNECTION_PAUSED:
-            return _key(Kind.PAUSED, told.connection)
-        case EventKind.HELD if "step" in told.data:
-            return _key(Kind.HELD, told.connection, told.data["step"], told.data.get("class"))
-        case EventKind.HELD:  # no attempt yet: the blast guard, which tells once a caller
-            return _key(Kind.GUARD, told.by)
-        case EventKind.RELEASE_INCOMPLETE:
-            return _key(Kind.RELEASE, told.connection, told.claim)
-        case EventKind.AUDIT_FOUND:
-            return _key(Kind.AUDIT, told.connection)
-        case EventKind.PERSON_ASKED:
-            kind = Kind.PLACE if told.data.get("asks") == QuestionKind.PLACED else Kind.REMOVE
-            return _key(kind, told.data.get("question"))
-        case EventKind.PERSON_OVERDUE:
-            return _key(Kind.OVERDUE, told.data.get("question"))
-        case EventKind.INSTALLATION_HALTED:  # an event on each connection: a department hears it once
-            return _key(Kind.HALTED, told.department)
-        case EventKind.JOB_ENDED if told.quarantined:
-            return _key(Kind.QUARANTINED, told.connection, told.step)
-        case EventKind.JOB_ENDED if _failed(told):
-            return _key(Kind.FAILED, told.connection, told.job_kind, told.step, told.reason_class)
-        case _:
-            return ""
+    of_kind = _MATTERS.get(told.kind)
+    kind, *parts = of_kind(told) if of_kind else ("",)
+    return _key(Kind(kind), *parts) if kind else ""
+
+
+def _held(told: Told) -> tuple[object, ...]:
+    if "step" in told.data:
+        return Kind.HELD, told.connection, told.data["step"], told.data.get("class")
+    return Kind.GUARD, told.by  # no attempt yet: the blast guard, which tells once a caller
+
+
+def _ended(told: Told) -> tuple[object, ...]:
+    if told.quarantined:
+        return Kind.QUARANTINED, told.connection, told.step
+    if _failed(told):
+        return Kind.FAILED, told.connection, told.job_kind, told.step, told.reason_class
+    return ("",)
+
+
+def _asked(told: Told) -> tuple[object, ...]:
+    placed = told.data.get("asks") == QuestionKind.PLACED
+    return (Kind.PLACE if placed else Kind.REMOVE), told.data.get("question")
+
+
+#: event → kind of matter, and what tells two of a kind apart
+_MATTERS: Mapping[str, Callable[[Told], tuple[object, ...]]] = {
+    EventKind.CONNECTION_RESTRICTED: lambda told: (Kind.RESTRICTED, told.connection, told.data.get("step")),
+    EventKind.CONNECTION_PAUSED: lambda told: (Kind.PAUSED, told.connection),
+    EventKind.HELD: _held,
+    EventKind.RELEASE_INCOMPLETE: lambda told: (Kind.RELEASE, told.connection, told.claim),
+    EventKind.AUDIT_FOUND: lambda told: (Kind.AUDIT, told.connection),
+    EventKind.PERSON_ASKED: _asked,
+    EventKind.PERSON_OVERDUE: lambda told: (Kind.OVERDUE, told.data.get("question")),
+    # an event on each connection: a department hears it once
+    EventKind.INSTALLATION_HALTED: lambda told: (Kind.HALTED, told.department),
+    EventKind.JOB_ENDED: _ended,
+    Kind.SPREADING: lambda told: (Kind.SPREADING, told.connection),
+    Kind.STUCK: lambda told: (Kind.STUCK, told.data["department"]),
+}
 
 
 def _failed(told: Told) -> bool:
@@ -114,16 +130,15 @@ def _key(kind: Kind, *parts: object) -> str:
     return ":".join([kind, *("" if part is None else str(part).replace(":", ";") for part in parts)])
 
 
-def subject(told: Told, language: str) -> str:
-    """Give the line over a matter's messages."""
-    return _filled(_words(matter(told), language).subject, _facts(told, 1, language), most=SUBJECT_MOST)
+def subject(key: str, told: Told, wording: "Wording") -> str:
+    """Give the line over the messages of the matter *key*."""
+    return _filled(_words(key, wording).subject, _facts(told, 1, wording.labels), most=SUBJECT_MOST)
 
 
-def text(told: Told, count: int, language: str) -> str:
+def text(key: str, told: Told, count: int, wording: "Wording") -> str:
     """Give what a person reads: what, where, since when, what to do; *count*: events of the matter so far."""
-    words = _words(matter(told), language)
-    facts = _facts(told, count, language)
-    labels = LABELS[language]
+    words, labels = _words(key, wording), wording.labels
+    facts = _facts(told, count, labels)
     lines = [_filled(words.subject, facts, most=SUBJECT_MOST), "", f"{labels.what}: {_what(told)}"]
     if where := _where(told, labels):
         lines.append(f"{labels.where}: {where}")
@@ -134,32 +149,29 @@ def text(told: Told, count: int, language: str) -> str:
     return "\n".join(lines)
 
 
-def all_clear(key: str, count: int, language: str) -> str:
+def all_clear(key: str, count: int, wording: "Wording") -> str:
     """Give what is said when a matter is over."""
     kind, *parts = key.split(":")
     names = PARTS[Kind(kind)]
     facts = {name: part or "-" for name, part in zip(names, parts, strict=True)}
-    over = _filled(_words(key, language).over, facts, most=TEXT_MOST)
-    labels = LABELS[language]
-    return "\n".join([over, *([labels.count.format(count=count)] if count > 1 else [])])
+    over = _filled(_words(key, wording).over, facts, most=TEXT_MOST)
+    return "\n".join([over, *([wording.labels.count.format(count=count)] if count > 1 else [])])
 
 
-def reminder(text: str, since: datetime, language: str) -> str:
+def reminder(text: str, since: datetime, language: str, texts: "Texts") -> str:
     """Give what is said when a matter is still open and nothing was said for long: its latest words again."""
-    still = LABELS[language].still
-    if text.startswith(still.partition("{")[0]):  # of reminders only the newest
+    before = tuple(one.labels.still.partition("{")[0] for one in texts.values())
+    if text.startswith(before):  # of reminders only the newest, in whichever language the last one was
         text = text.partition("\n\n")[2]
-    return f"{still.format(since=f'{since:%Y-%m-%d %H:%M:%S} UTC')}\n\n{text}"
+    return f"{wording(texts, language).labels.still.format(since=f'{since:%Y-%m-%d %H:%M:%S} UTC')}\n\n{text}"
 
 
-def language_of(given: str) -> str:
-    """Give a language that we have words in. Raises `Invalid`."""
-    if given not in WORDS:
-        raise Invalid(f"there are no texts in {given!r}; there are {', '.join(sorted(WORDS))}", field="language")
-    return given
+def wording(texts: "Texts", language: str) -> "Wording":
+    """Give the words of a language; English where a newer release knew one that we do not."""
+    return texts.get(language, texts["en"])
 
 
-def _facts(told: Told, count: int, language: str) -> dict[str, object]:
+def _facts(told: Told, count: int, labels: "Labels") -> dict[str, object]:
     servers = list(told.quarantined) or ([told.server] if told.server else [])
     named = ", ".join(servers[:SERVERS_MOST]) + (" …" if len(servers) > SERVERS_MOST else "")
     return {
@@ -169,8 +181,9 @@ def _facts(told: Told, count: int, language: str) -> dict[str, object]:
         "servers": named or "-",
         "job": told.job or "-",
         "job_kind": told.job_kind or "-",
-        "order": told.order or LABELS[language].nobody,
+        "order": _order(told, labels) or labels.nobody,
         "token": told.by.removeprefix("token ") or "-",
+        "department": told.data.get("department") or told.department or "-",
         "count": count,
         "link": LINK,
         **{name: told.data.get(name) or "-" for name in ("hostname", "customer", "user", "equipment", "due", "asked")},
@@ -180,7 +193,11 @@ def _facts(told: Told, count: int, language: str) -> dict[str, object]:
 def _what(told: Told) -> str:
     """Give the event's own words, after those of the servers that it is about."""
     said = [f"{server}: {why}" for server, why in list(told.quarantined.items())[:SERVERS_MOST]]
-    return _clean("; ".join([*said, told.text]), TEXT_MOST)
+    return _clean("; ".join(filter(None, [*said, told.text])), TEXT_MOST)
+
+
+def _order(told: Told, labels: "Labels") -> str:
+    return labels.ordered.format(order=told.order, panel=told.panel) if told.panel else told.order
 
 
 def _where(told: Told, labels: "Labels") -> str:
@@ -189,7 +206,7 @@ def _where(told: Told, labels: "Labels") -> str:
         for label, value in (
             (labels.connection, told.connection),
             (labels.server, ", ".join(told.quarantined) or told.server),
-            (labels.order, told.order),
+            (labels.order, _order(told, labels)),
             (labels.job, str(told.job or "")),
         )
         if value
@@ -198,7 +215,7 @@ def _where(told: Told, labels: "Labels") -> str:
 
 
 def _filled(template: str, facts: Mapping[str, object], *, most: int) -> str:
-    """Fill a template of ours; what is put in is data, and stands on one line."""
+    """Fill a template; what is put in is data, and stands on one line."""
     return _clean(Formatter().vformat(template, (), {name: _clean(value, most) for name, value in facts.items()}), most)
 
 
@@ -208,8 +225,8 @@ def _clean(value: object, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _words(key: str, language: str) -> "Words":
-    return WORDS[language][Kind(key.partition(":")[0])]
+def _words(key: str, wording: "Wording") -> "Words":
+    return wording.words[Kind(key.partition(":")[0])]
 
 
 #: what stands between the colons of a key
@@ -226,7 +243,15 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.REMOVE: ("question",),
     Kind.OVERDUE: ("question",),
     Kind.HALTED: ("department",),
+    Kind.SPREADING: ("connection",),
+    Kind.STUCK: ("department",),
 }
+
+#: what a subject and the lines of what to do may name; an all-clear may name the parts of its kind's key
+FIELDS = (
+    "connection", "step", "server", "servers", "job", "job_kind", "order", "token", "department", "count", "link",
+    "hostname", "customer", "user", "equipment", "due", "asked",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +267,7 @@ class Labels:
     connection: str
     server: str
     order: str
+    ordered: str  #: an order of a billing system
     job: str
     nobody: str
 
@@ -255,130 +281,12 @@ class Words:
     over: str
 
 
-LABELS: Mapping[str, Labels] = {
-    "en": Labels(
-        what="What",
-        where="Where",
-        since="When",
-        todo="What to do",
-        count="So far: {count} times; above is the latest",
-        still="Still so, since {since}.",
-        connection="connection",
-        server="server",
-        order="order",
-        job="job",
-        nobody="no order",
-    ),
-}
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """All words of one language."""
 
-WORDS: Mapping[str, Mapping[Kind, Words]] = {
-    "en": {
-        Kind.RESTRICTED: Words(
-            subject="{connection}: {step} fails for the place's fault, orders wait",
-            todo=(
-                "Look at what {step} needs there: install server, switch, address pool. One order at a time goes on",
-                "trying; when it succeeds, all others go on by themselves and you hear of it.",
-                "provisioner connection show {connection}",
-            ),
-            over="{connection}: {step} is no longer held back there; the waiting orders go on by themselves.",
-        ),
-        Kind.PAUSED: Words(
-            subject="{connection}: nothing is called there, orders wait",
-            todo=(
-                "If its DCIM is away, bring it back: we look by ourselves, and nothing is undone meanwhile.",
-                "If it refuses our login, give the right password: `provisioner connection put {connection} …`.",
-                "If it was paused by hand: `provisioner connection resume {connection}`.",
-                "provisioner connection show {connection}",
-            ),
-            over="{connection}: it is called again; everything there takes a fresh look and goes on by itself.",
-        ),
-        Kind.HELD: Words(
-            subject="{connection}: a job stands at {step} until a person decides",
-            todo=(
-                "provisioner job show {job}",
-                "then one of job retry, job skip, job swap, job cancel; each says with --dry-run what it would do",
-                "All that stand, by cause: provisioner job list --failed",
-            ),
-            over="{connection}: no job stands at {step} any more.",
-        ),
-        Kind.GUARD: Words(
-            subject="token {token} asked for too much at once: the rest is held",
-            todo=(
-                "Ask who runs that billing system whether it is meant so. Nothing of it is done meanwhile.",
-                "If it is: provisioner token release {token}",
-                "If not:   provisioner token drop {token}",
-            ),
-            over="{by}: nothing that it asked for is held any more.",
-        ),
-        Kind.FAILED: Words(
-            subject="{connection}: {job_kind} failed for good",
-            todo=(
-                "provisioner job show {job}",
-                "When its cause is gone: provisioner job retry {job}",
-            ),
-            over="{connection}: {job_kind} succeeds again. What failed meanwhile is not repeated by itself.",
-        ),
-        Kind.QUARANTINED: Words(
-            subject="{connection}: {step} failed on server {servers}: out of sale",
-            todo=(
-                "Look at the machine. Its addresses are free again, it is disabled, its notes say why.",
-                "provisioner server show {connection} {server}",
-                "When it is good again: provisioner server release {connection} {server}",
-                "All of them: provisioner server list --quarantined --connection {connection}",
-            ),
-            over="{connection}: no server is out of sale for {step} any more.",
-        ),
-        Kind.RELEASE: Words(
-            subject="{connection}: server {server} could not be cleaned up",
-            todo=(
-                "It can't be sold meanwhile, and we go on trying with growing distance.",
-                "provisioner server show {connection} {server}",
-                "provisioner job show {job}",
-            ),
-            over="{connection}: nothing is left to be cleaned up under claim {claim}.",
-        ),
-        Kind.AUDIT: Words(
-            subject="{connection}: the audit found what was not there before",
-            todo=(
-                "Each finding, what it costs, and the command that mends it:",
-                "provisioner audit --kept --connection {connection}",
-            ),
-            over="{connection}: nothing of what the audits found is there any more.",
-        ),
-        Kind.PLACE: Words(
-            subject="{order}: put the customer's machine into its rack at {connection}",
-            todo=(
-                "It is {hostname} of customer {customer}; they bring: {equipment}.",
-                "Mount and cable it, make it a server in {connection} and give it there to the user {user}.",
-                "Then say which server it is: {link}",
-                "or type: provisioner job answer {job} --server ID",
-                "Until {due}; then the administrator in charge is told. Nothing is lost meanwhile.",
-            ),
-            over="Nothing more is to be done here: it was answered, or the order was withdrawn.",
-        ),
-        Kind.REMOVE: Words(
-            subject="{order}: take the customer's machine out, server {server} of {connection}",
-            todo=(
-                "It is {hostname} of customer {customer}: {equipment}.",
-                "Unmount it, then delete its server in {connection}, or take it there from the user {user}.",
-                "Then say that it is done: {link}",
-                "or type: provisioner job answer {job} --done",
-                "Until {due}; then the administrator in charge is told. Nothing is lost meanwhile.",
-            ),
-            over="Nothing more is to be done here: the machine is the customer's no more.",
-        ),
-        Kind.OVERDUE: Words(
-            subject="{order}: a person was asked at {asked} and has not answered",
-            todo=("Ask them; what they were asked, and who: provisioner job show {job}",),
-            over="It is settled now.",
-        ),
-        Kind.HALTED: Words(
-            subject="nothing is done: this database went back, or is a copy",
-            todo=(
-                "Orders are kept and wait. Look before anything acts:",
-                "provisioner audit --after-restore",
-            ),
-            over="The database was accepted; work goes on.",
-        ),
-    },
-}
+    labels: Labels
+    words: Mapping[Kind, Words]
+
+
+Texts = Mapping[str, Wording]  #: language → its words

@@ -6,7 +6,7 @@ import structlog
 
 from provisioner.domain import matters
 from provisioner.domain.events import EventKind
-from provisioner.domain.matters import Department, Told
+from provisioner.domain.matters import Department, Kind, Texts, Told
 from provisioner.domain.spans import Spans
 from provisioner.ports import Delivery, DeliveryKind, Message
 from provisioner.store.database import Database, Row, Session
@@ -114,7 +114,42 @@ SELECT t.id, t.matter, t.count, d.language
    WHEN 'remove' THEN EXISTS ({WAITING})
    WHEN 'overdue' THEN EXISTS ({WAITING} AND q.overdue)
    WHEN 'halted' THEN EXISTS (SELECT FROM installation WHERE halted <> '')
+   WHEN 'spreading' THEN %(spread_servers)s <= (
+     SELECT count(DISTINCT q.server_ref) FROM quarantine q
+      WHERE q.connection_id = c.id AND q.at > t.opened_at - %(spread_window)s * interval '1 s'
+        AND q.step <> '' AND NOT q.site AND q.ended_at IS NULL)
+   WHEN 'stuck' THEN EXISTS (
+     SELECT FROM delivery x JOIN ticket y ON y.id = x.ticket_id JOIN department e ON e.id = y.department_id
+      WHERE e.name = split_part(t.matter, ':', 2) AND x.sent_at IS NULL AND x.tries >= %(tell_stuck)s)
    ELSE true END"""
+
+#: troubles that no event tells of, where no ticket is open for them. That messages to one department are stuck is told
+#: to another whose mail goes, first of all to `default`: where nobody's goes there is nobody to tell.
+SEEN = """
+WITH stuck AS (
+  SELECT DISTINCT ON (t.department_id) t.department_id, x.error
+    FROM delivery x JOIN ticket t ON t.id = x.ticket_id
+   WHERE x.sent_at IS NULL AND x.tries >= %(tell_stuck)s ORDER BY t.department_id, x.id),
+spreading AS (
+  SELECT q.connection_id, jsonb_agg(jsonb_build_array(q.server_ref, q.step, q.reason) ORDER BY q.id) AS quarantined
+    FROM quarantine q
+   WHERE q.at > clock_timestamp() - %(spread_window)s * interval '1 s' AND q.step <> '' AND NOT q.site
+     AND q.ended_at IS NULL
+   GROUP BY q.connection_id HAVING count(DISTINCT q.server_ref) >= %(spread_servers)s)
+SELECT 'spreading' AS kind, '' AS text, clock_timestamp() AS at, jsonb_build_object() AS data, s.quarantined,
+       c.id AS connection_id, c.name AS connection, d.id AS department_id, d.name AS department, d.language
+  FROM spreading s JOIN connection c ON c.id = s.connection_id
+  JOIN department d ON d.id = coalesce(c.in_charge, (SELECT id FROM department WHERE name = 'default'))
+ WHERE NOT EXISTS (SELECT FROM ticket WHERE matter = 'spreading:' || c.name AND state = 'open')
+ UNION ALL
+SELECT 'stuck', s.error, clock_timestamp(), jsonb_build_object('department', e.name), NULL,
+       NULL, '', d.id, d.name, d.language
+  FROM stuck s JOIN department e ON e.id = s.department_id
+  JOIN LATERAL (
+    SELECT * FROM department f
+     WHERE f.address <> e.address AND f.id NOT IN (SELECT department_id FROM stuck)
+     ORDER BY f.name <> 'default', f.id LIMIT 1) d ON true
+ WHERE NOT EXISTS (SELECT FROM ticket WHERE matter = 'stuck:' || e.name AND state = 'open')"""
 
 #: open, all was sent, and nothing was said for long
 SILENT = """
@@ -190,9 +225,9 @@ DISTANCE_MOST = 3600.0  #: seconds; longest distance between two tries, and long
 class TicketsStore:
     """Satisfies `ports.Tickets`."""
 
-    def __init__(self, database: Database, spans: Spans) -> None:
-        """Work on *database* with the distances of *spans*."""
-        self._db, self._spans = database, spans
+    def __init__(self, database: Database, spans: Spans, texts: Texts) -> None:
+        """Work on *database* with the distances of *spans*, and speak in the words of *texts*."""
+        self._db, self._spans, self._texts = database, spans, texts
 
     def look(self) -> tuple[bool, bool]:
         """Say whether events are to be told, and whether a message is due that nobody is at work on."""
@@ -218,19 +253,27 @@ class TicketsStore:
         return len(found)
 
     def settle(self) -> int:
-        """Close the tickets whose trouble is over, remind of those that stay open; returns how many it said."""
+        """
+        Close the tickets whose trouble is over, remind of those that stay open, open what no event tells of.
+
+        Returns how many it said.
+        """
+        limits = {name: getattr(self._spans, name) for name in ("tell_stuck", "spread_servers", "spread_window")}
         with self._db.transaction() as session:
             if not session.value(ALONE):
                 return 0
-            over = session.rows(OVER)
+            over = session.rows(OVER, **limits)
             for row in over:
                 if session.row(CLOSE, ticket=row["id"]):
                     self._clear(session, row)
             silent = session.rows(SILENT, remind=self._spans.tell_remind)
             for row in silent:
-                text = matters.reminder(row["text"], row["opened_at"], row["language"])
+                text = matters.reminder(row["text"], row["opened_at"], row["language"], self._texts)
                 self._add(session, row["id"], row["n"] + 1, DeliveryKind.COMMENT, text)
-        return len(over) + len(silent)
+            seen = session.rows(SEEN, **limits)
+            for row in seen:
+                self._raise(session, row)
+        return len(over) + len(silent) + len(seen)
 
     def _raise(self, session: Session, row: Row) -> None:
         """Open the event's matter, or follow it up; without anybody in charge the timeline alone has it."""
@@ -238,10 +281,11 @@ class TicketsStore:
             return
         try:
             told = _told(row)
+            wording = matters.wording(self._texts, row["language"])
             matter = matters.matter(told)
-            subject = matters.subject(told, row["language"]) if matter else ""
+            subject = matters.subject(matter, told, wording) if matter else ""
         except Exception:  # a bug in the words of one event must not silence all that come after it
-            log.exception("event_untold", event_id=row["id"], kind=row["kind"])
+            log.exception("event_untold", event_id=row.get("id"), kind=row["kind"])
             return
         if not matter:
             return
@@ -252,7 +296,7 @@ class TicketsStore:
             or session.row(OPEN, **values, subject=subject)
         )
         if ticket is not None:
-            self._follow(session, ticket["id"], matters.text(told, ticket["count"], row["language"]))
+            self._follow(session, ticket["id"], matters.text(matter, told, ticket["count"], wording))
 
     def _follow(self, session: Session, ticket: int, text: str) -> None:
         """Write the first message at once; later ones gather what comes meanwhile, ever longer."""
@@ -271,7 +315,7 @@ class TicketsStore:
     def _clear(self, session: Session, row: Row) -> None:
         """Say that a ticket's matter is over, unless its reader has never heard that it came back."""
         last, before = _latest(session, row["id"])
-        text = matters.all_clear(row["matter"], row["count"], row["language"])
+        text = matters.all_clear(row["matter"], row["count"], matters.wording(self._texts, row["language"]))
         if last is None:
             return
         if last["fresh"] and last["kind"] != DeliveryKind.OPEN:
@@ -336,22 +380,24 @@ def _latest(session: Session, ticket: int) -> tuple[Row | None, Row | None]:
 
 
 def _told(row: Row) -> Told:
+    """Give an event's row, or one of `SEEN`, which has fewer columns."""
     quarantined: Sequence[tuple[str, str, str]] = row["quarantined"] or ()
     return Told(
-        kind=EventKind(row["kind"]),
+        kind=EventKind(row["kind"]) if row["kind"] in KINDS else Kind(row["kind"]),
         text=row["text"],
         at=row["at"],
         data=row["data"],
         department=row["department"] or "",
         connection=row["connection"] or "",
-        server=row["server_ref"] or "",
-        claim=row["claim_id"],
-        order=f"{row['external_ref']} of {row['panel']}" if row["external_ref"] else "",
-        job=row["job_id"],
-        job_kind=row["job_kind"] or "",
-        job_state=row["job_state"] or "",
-        by=row["created_by"] or "",
-        step=quarantined[-1][1] if quarantined else row["failed_step"] or "",
-        reason_class=row["reason_class"] or "",
+        server=row.get("server_ref") or "",
+        claim=row.get("claim_id"),
+        order=row.get("external_ref") or "",
+        panel=row.get("panel") or "",
+        job=row.get("job_id"),
+        job_kind=row.get("job_kind") or "",
+        job_state=row.get("job_state") or "",
+        by=row.get("created_by") or "",
+        step=quarantined[-1][1] if quarantined else row.get("failed_step") or "",
+        reason_class=row.get("reason_class") or "",
         quarantined={server: reason for server, _, reason in quarantined},
     )

@@ -6,8 +6,9 @@ from dataclasses import replace
 import structlog
 
 from provisioner.domain.catalogue import name_of
-from provisioner.domain.matters import LINK, Department, language_of
+from provisioner.domain.matters import LINK, Department
 from provisioner.domain.naming import storable
+from provisioner.domain.wording.texts import language_of
 from provisioner.errors import BadConfig, Invalid, RemoteError
 from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Waker
 
@@ -22,7 +23,8 @@ def project(*, tickets: Tickets, waker: Waker, sweep: bool) -> int:
     """
     Make messages of what happened, and ask for the sending of what is due; one statement when there is nothing.
 
-    *sweep*: look also whether open tickets are over that no event tells of. Returns how many events there were.
+    *sweep*: look also for what no event tells of: a ticket that is over, a trouble that is seen. Returns how many
+    events there were.
     """
     told, due = tickets.look()
     count = tickets.project(LIMIT) if told else 0

@@ -28,6 +28,7 @@ class MailServer:
     host: str = "127.0.0.1"
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)  #: the same, as they came over the wire
     logins: list[bytes] = field(default_factory=list)
     #: given the message after it was kept: what is answered, None for an answer that is lost
     answer: Callable[[EmailMessage], str | None] = lambda _: "250 taken"
@@ -47,7 +48,8 @@ class MailServer:
         return answer
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        mail = message_from_bytes(cast("bytes", envelope.content), policy=policy.default)
+        self.raw.append(cast("bytes", envelope.content))
+        mail = message_from_bytes(self.raw[-1], policy=policy.default)
         assert isinstance(mail, EmailMessage)
         self.mails.append(mail)
         answer = self.answer(mail)

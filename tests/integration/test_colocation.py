@@ -25,7 +25,7 @@ from tests.site import Site
 def site(database_url: str) -> Iterator[Site]:
     made = Site(database_url)
     made.connect()
-    made.tickets.save_department(Department("hands", "hands@example.net"))
+    made.tickets.save_department(Department("hands", "hands@example.net", language="ru"))
     made.package("rack", kind="colocation", server_type="", os_allowed="[]", ipv4=0)
     made.database.rows("UPDATE package SET department_id = (SELECT id FROM department WHERE name = 'hands')")
     yield made
@@ -109,7 +109,7 @@ def test_the_one_who_is_asked_reads_all_that_is_needed(site: Site) -> None:
     site.tickets.project(100)
     text = site.database.value("SELECT text FROM delivery")
 
-    assert (asking.department, asking.language) == ("hands", "en")
+    assert (asking.department, asking.language) == ("hands", "ru")
     assert site.database.value("SELECT d.name FROM ticket t JOIN department d ON d.id = t.department_id") == "hands"
     for word in (
         "ord-1.example.net",

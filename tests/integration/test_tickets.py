@@ -18,6 +18,7 @@ from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
+from provisioner.domain.wording.texts import SHIPPED
 from provisioner.drivers.fake import InstallEnd
 from provisioner.errors import BadValue, Invalid, PoolEmpty, RemoteError, Unreachable
 from provisioner.ports import Delivery, Message
@@ -444,7 +445,7 @@ def test_an_event_of_a_newer_release_waits_and_one_without_words_is_passed_over(
 
 def test_a_wake_up_that_nobody_takes_is_not_sent_with_each_tick(post: Post) -> None:
     site = post.site
-    site.tickets = TicketsStore(site.database, replace(AT_ONCE, wake_grace=3000.0))
+    site.tickets = TicketsStore(site.database, replace(AT_ONCE, wake_grace=3000.0), SHIPPED)
     post.restrict()
     for _ in range(5):
         tell.project(tickets=site.tickets, waker=site.waker, sweep=False)
@@ -727,7 +728,7 @@ def test_an_idle_tick_costs_one_statement(post: Post) -> None:
     assert len(count.statements) == 1
 
 
-@pytest.mark.parametrize("name", ["LOOK", "TAKE", "OVER", "SILENT", "AGAIN", "SENT", "PUT_OFF", "LATEST"])
+@pytest.mark.parametrize("name", ["LOOK", "TAKE", "OVER", "SEEN", "SILENT", "AGAIN", "SENT", "PUT_OFF", "LATEST"])
 def test_no_statement_reads_what_is_over_and_sent(post: Post, name: str) -> None:
     run = post.site.database.rows
     run(
@@ -744,7 +745,7 @@ def test_no_statement_reads_what_is_over_and_sent(post: Post, name: str) -> None
         next(iter(row.values()))
         for row in run(
             f"EXPLAIN {getattr(store, name)}", turn="deliver", lease=30.0, remind=86400.0, matter="x", ref="", why="",
-            id=1, tries=1, first=60.0, most=3600.0, ticket=1,
+            id=1, tries=1, first=60.0, most=3600.0, ticket=1, tell_stuck=6, spread_servers=5, spread_window=86400.0,
         )
     )  # fmt: skip
 

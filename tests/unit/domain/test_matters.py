@@ -17,18 +17,19 @@ from provisioner.domain import matters
 from provisioner.domain.events import EventKind
 from provisioner.domain.matters import Kind, Told
 from provisioner.domain.states import JobKind, JobState
-from provisioner.errors import FailureClass, Invalid
+from provisioner.domain.wording.texts import SHIPPED
+from provisioner.errors import FailureClass
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MIGRATIONS = Path(__file__).parents[3] / "provisioner" / "store" / "migrations" / "versions"
 PLAIN = Told(
     EventKind.JOB_ENDED, "job failed: the disk is dead", AT, department="default", connection="dc1", server="101",
-    claim=3, order="ord-1 of panel", job=7, job_kind="open", job_state="failed", by="token bill", step="install_os",
-    reason_class="server",
+    claim=3, order="ord-1", panel="panel", job=7, job_kind="open", job_state="failed", by="token bill",
+    step="install_os", reason_class="server",
 )  # fmt: skip
 
 
-def told(kind: EventKind, **data: object) -> Told:
+def told(kind: EventKind | Kind, **data: object) -> Told:
     return replace(PLAIN, kind=kind, data=data)
 
 
@@ -52,8 +53,13 @@ EXAMPLES = {
     Kind.REMOVE: (told(EventKind.PERSON_ASKED, question=4, asks="removed"), "remove:4"),
     Kind.OVERDUE: (told(EventKind.PERSON_OVERDUE, question=4, asked="then"), "overdue:4"),
     Kind.HALTED: (told(EventKind.INSTALLATION_HALTED), "halted:default"),
+    Kind.SPREADING: (
+        replace(PLAIN, kind=Kind.SPREADING, quarantined={"101": "the disk is dead", "102": "silent"}),
+        "spreading:dc1",
+    ),
+    Kind.STUCK: (told(Kind.STUCK, department="hands"), "stuck:hands"),
 }
-every_language = pytest.mark.parametrize("language", sorted(matters.WORDS))
+every_language = pytest.mark.parametrize("language", sorted(SHIPPED))
 every_kind = pytest.mark.parametrize("kind", list(Kind))
 
 
@@ -95,8 +101,8 @@ def test_who_asked_by_hand_waits_for_the_answer_and_nobody_else_is_told(kind: Jo
 def test_every_text_is_whole_and_says_what_to_do(kind: Kind, language: str) -> None:
     event, key = EXAMPLES[kind]
 
-    said = matters.text(event, 40, language)
-    over = matters.all_clear(key, 40, language)
+    said = matters.text(key, event, 40, SHIPPED[language])
+    over = matters.all_clear(key, 40, SHIPPED[language])
 
     assert event.text in said
     assert "2026-01-02 03:04:05 UTC" in said
@@ -107,14 +113,14 @@ def test_every_text_is_whole_and_says_what_to_do(kind: Kind, language: str) -> N
 
 
 def commands(language: str) -> Iterator[str]:
-    for kind, (event, _) in EXAMPLES.items():
-        for line in matters.text(event, 1, language).splitlines():
+    for kind, (event, key) in EXAMPLES.items():
+        for line in matters.text(key, event, 1, SHIPPED[language]).splitlines():
             _, found, command = line.rpartition("provisioner ")
             if found and not command.startswith("connection put"):
-                yield pytest.param(command.strip("`.").split("`")[0], id=f"{kind}: {command}")  # type: ignore[misc]
+                yield pytest.param(command.strip("`.").split("`")[0], id=f"{language}, {kind}: {command}")  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("line", [one for language in matters.WORDS for one in commands(language)])
+@pytest.mark.parametrize("line", [one for language in SHIPPED for one in commands(language)])
 def test_every_command_that_is_named_exists_and_takes_what_it_is_given(line: str) -> None:
     command: Any = typer.main.get_command(main.make())
     context = command.make_context("provisioner", [], resilient_parsing=True)
@@ -129,13 +135,13 @@ def test_every_command_that_is_named_exists_and_takes_what_it_is_given(line: str
 @every_language
 @every_kind
 def test_no_subject_can_break_a_header_or_grow_without_end(kind: Kind, language: str) -> None:
-    event, _ = EXAMPLES[kind]
+    event, key = EXAMPLES[kind]
     nasty = "x\r\nBcc: rival@example.net\x00{0}{server}" + "y" * 5000
     ill = replace(
         event, server=nasty, connection=nasty, quarantined={nasty: nasty} if event.quarantined else {}, by=nasty
     )
 
-    subject = matters.subject(ill, language)
+    subject = matters.subject(key, ill, SHIPPED[language])
 
     assert subject.isprintable()
     assert len(subject) <= matters.SUBJECT_MOST
@@ -144,19 +150,27 @@ def test_no_subject_can_break_a_header_or_grow_without_end(kind: Kind, language:
 def test_what_is_filled_in_is_data_and_no_template() -> None:
     event = replace(EXAMPLES[Kind.QUARANTINED][0], text="job {job} {0.__class__}", quarantined={"{order}": "{job}"})
 
-    said = matters.text(event, 1, "en")
+    said = matters.text(EXAMPLES[Kind.QUARANTINED][1], event, 1, SHIPPED["en"])
 
     assert "job {job} {0.__class__}" in said
     assert "server {order}" in said
 
 
-def test_a_text_of_another_language_is_refused_by_name() -> None:
-    assert matters.language_of("en") == "en"
-    with pytest.raises(Invalid, match="there are en"):
-        matters.language_of("xx")
+def test_a_reminder_is_said_in_the_language_of_now_and_once() -> None:
+    event, key = EXAMPLES[Kind.PAUSED]
+    english = matters.reminder(matters.text(key, event, 1, SHIPPED["en"]), AT, "en", SHIPPED)
+
+    russian = matters.reminder(english, AT, "ru", SHIPPED)
+
+    assert english.startswith("Still so, since 2026-01-02 03:04:05 UTC.\n\n")
+    assert russian.startswith("Всё ещё не устранено; открыто 2026-01-02 03:04:05 UTC.\n\n")
+    assert "Still so" not in russian
+    assert event.text in russian
 
 
-@every_language
-def test_a_language_has_words_for_everything(language: str) -> None:
-    assert set(matters.WORDS[language]) == set(Kind)
-    assert language in matters.LABELS
+def test_a_language_of_a_newer_release_is_told_in_english() -> None:
+    assert matters.wording(SHIPPED, "eo") is SHIPPED["en"]
+
+
+def test_fields_are_those_that_are_filled_in() -> None:
+    assert tuple(matters._facts(PLAIN, 1, SHIPPED["en"].labels)) == matters.FIELDS
