@@ -77,9 +77,8 @@ class Told:
 
 def matter(told: Told) -> str:
     """Give the key of the matter that an event belongs to, "" for one that nobody must hear of."""
-    of_kind = _MATTERS.get(told.kind)
-    kind, *parts = of_kind(told) if of_kind else ("",)
-    return _key(Kind(kind), *parts) if kind else ""
+    parts = _MATTERS[told.kind](told) if told.kind in _MATTERS else ()
+    return ":".join("" if part is None else str(part).replace(":", ";") for part in parts)
 
 
 def _held(told: Told) -> tuple[object, ...]:
@@ -93,7 +92,7 @@ def _ended(told: Told) -> tuple[object, ...]:
         return Kind.QUARANTINED, told.connection, told.step
     if _failed(told):
         return Kind.FAILED, told.connection, told.job_kind, told.step, told.reason_class
-    return ("",)
+    return ()
 
 
 def _asked(told: Told) -> tuple[object, ...]:
@@ -124,10 +123,6 @@ def _failed(told: Told) -> bool:
         return False
     by_hand = told.job_kind in (JobKind.RETEST, JobKind.QUARANTINE) and told.by != "engine"
     return not by_hand  # whoever asked for it waits for its answer
-
-
-def _key(kind: Kind, *parts: object) -> str:
-    return ":".join([kind, *("" if part is None else str(part).replace(":", ";") for part in parts)])
 
 
 def subject(key: str, told: Told, wording: "Wording") -> str:
