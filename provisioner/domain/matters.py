@@ -79,7 +79,7 @@ def matter(told: Told) -> str:
     """Give the key of the matter that an event belongs to, "" for one that nobody must hear of."""
     of_kind = _MATTERS.get(told.kind)
     kind, *parts = of_kind(told) if of_kind else ("",)
-    return _key(Kind(kind), *parts) if kind else ""
+    return _key(Kind(str(kind)), *parts) if kind else ""
 
 
 def _held(told: Told) -> tuple[object, ...]:
@@ -249,9 +249,15 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
 
 #: what a subject and the lines of what to do may name; an all-clear may name the parts of its kind's key
 FIELDS = (
-    "connection", "step", "server", "servers", "job", "job_kind", "order", "token", "department", "count", "link",
-    "hostname", "customer", "user", "equipment", "due", "asked",
+    "connection", "step", "server", "servers", "job", "job_kind", "order", "token", "department", "count",
 )  # fmt: skip
+_QUESTION = ("hostname", "customer", "user", "equipment", "due", "link")
+#: what only these kinds have beside; a link is put into the text when it is sent, so that no subject may name it
+MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.PLACE: _QUESTION,
+    Kind.REMOVE: _QUESTION,
+    Kind.OVERDUE: ("asked",),
+}
 
 
 @dataclass(frozen=True, slots=True)
