@@ -244,9 +244,15 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
 
 #: what a subject and the lines of what to do may name; an all-clear may name the parts of its kind's key
 FIELDS = (
-    "connection", "step", "server", "servers", "job", "job_kind", "order", "token", "department", "count", "link",
-    "hostname", "customer", "user", "equipment", "due", "asked",
+    "connection", "step", "server", "servers", "job", "job_kind", "order", "token", "department", "count",
 )  # fmt: skip
+_QUESTION = ("hostname", "customer", "user", "equipment", "due", "link")
+#: what only these kinds have beside; a link is put into the text when it is sent, so that no subject may name it
+MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.PLACE: _QUESTION,
+    Kind.REMOVE: _QUESTION,
+    Kind.OVERDUE: ("asked",),
+}
 
 
 @dataclass(frozen=True, slots=True)

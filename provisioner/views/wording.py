@@ -11,14 +11,18 @@ from provisioner.domain.matters import PARTS, Kind, Texts, Told
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TIMES = 3
 SAMPLE = Told(
-    EventKind.HELD, "install_os: the DCIM says that the install failed", AT, data={"department": "dc1-hands"},
+    EventKind.HELD, "install_os: the DCIM says that the install failed", AT,
+    data={
+        "department": "dc1-hands", "hostname": "alice.example.net", "customer": "c-1001", "user": "alice",
+        "equipment": "1U, two power cords", "due": "2026-01-05 12:00 UTC", "asked": "2026-01-02 12:00 UTC",
+    },
     department="default", connection="dc1", server="srv-17", claim=3, order="ord-1001", panel="billing", job=7,
     job_kind="open", job_state="failed", by="token billing", step="install_os", reason_class="server",
 )  # fmt: skip
 #: what stands in a key; a part that is not named here is shown by its name
 KEY = {
     "connection": SAMPLE.connection, "step": SAMPLE.step, "class": SAMPLE.reason_class, "by": SAMPLE.by,
-    "job_kind": SAMPLE.job_kind, "claim": str(SAMPLE.claim), "department": "dc1-hands",
+    "job_kind": SAMPLE.job_kind, "claim": str(SAMPLE.claim), "department": "dc1-hands", "question": "5",
 }  # fmt: skip
 
 

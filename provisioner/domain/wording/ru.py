@@ -22,7 +22,7 @@ RU = Wording(
             subject="{connection}: шаг {step} не проходит по вине площадки, заказы ждут",
             todo=(
                 "Проверьте, что нужно там шагу {step}: сервер установки ОС, коммутатор, пул адресов.",
-                "Пробует его пока по одному заказу; после удачи остальные продолжатся сами, и вы об этом узнаете.",
+                "Пробный заказ там пока один; после его успеха остальные продолжатся сами, и вы об этом узнаете.",
                 "provisioner connection show {connection}",
             ),
             over="{connection}: шаг {step} там больше не сдерживается; ожидавшие заказы продолжаются сами.",
@@ -42,7 +42,7 @@ RU = Wording(
             todo=(
                 "provisioner job show {job}",
                 "затем одно из: job retry, job skip, job swap, job cancel; с --dry-run каждое скажет, что оно сделает",
-                "Все, что стоят, по причинам: provisioner job list --failed",
+                "Все остановленные задания по причинам: provisioner job list --failed",
             ),
             over="{connection}: на шаге {step} больше не стоит ни одно задание.",
         ),
@@ -61,10 +61,10 @@ RU = Wording(
                 "provisioner job show {job}",
                 "Когда причина устранена: provisioner job retry {job}",
             ),
-            over="{connection}: задания {job_kind} снова выполняются. Неудавшиеся за это время сами не повторятся.",
+            over="{connection}: задания {job_kind} снова выполняются. Не выполненные за это время сами не повторятся.",
         ),
         Kind.QUARANTINED: Words(
-            subject="{connection}: шаг {step} не прошёл, снято с продажи: сервер {servers}",
+            subject="{connection}: шаг {step} не прошёл на сервере {servers}, снят с продажи",
             todo=(
                 "Осмотрите машину в стойке. Её адреса снова свободны, она отключена, причина записана в её заметках.",
                 "provisioner server show {connection} {server}",

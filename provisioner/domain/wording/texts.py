@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from string import Formatter
 
-from provisioner.domain.matters import FIELDS, PARTS, SUBJECT_MOST, TEXT_MOST, Kind, Texts, Wording, Words
+from provisioner.domain.matters import FIELDS, MORE_FIELDS, PARTS, SUBJECT_MOST, TEXT_MOST, Kind, Texts, Wording, Words
 from provisioner.domain.wording.en import EN
 from provisioner.domain.wording.ru import RU
 from provisioner.errors import BadConfig, Invalid
@@ -44,17 +44,18 @@ def _words(given: Mapping[str, object], ours: Words, kind: Kind, where: str) -> 
     for key in given:
         _known(key, KEYS, where=f"{where}.{key}", what="key")
     subject, todo, over = (given.get(key, getattr(ours, key)) for key in KEYS)
+    fields = (*FIELDS, *MORE_FIELDS.get(kind, ()))
     return Words(
-        subject=_template(subject, FIELDS, f"{where}.subject", most=SUBJECT_MOST),
-        todo=_lines(todo, f"{where}.todo"),
+        subject=_template(subject, [name for name in fields if name != "link"], f"{where}.subject", most=SUBJECT_MOST),
+        todo=_lines(todo, fields, f"{where}.todo"),
         over=_template(over, PARTS[kind], f"{where}.over", most=TEXT_MOST),
     )
 
 
-def _lines(given: object, where: str) -> tuple[str, ...]:
+def _lines(given: object, fields: Sequence[str], where: str) -> tuple[str, ...]:
     if not isinstance(given, list | tuple) or not 0 < len(given) <= LINES_MOST:
         raise BadConfig(f"{where} must be a list of 1 to {LINES_MOST} lines")
-    return tuple(_template(line, FIELDS, f"{where}, line {n}", most=TEXT_MOST) for n, line in enumerate(given, 1))
+    return tuple(_template(line, fields, f"{where}, line {n}", most=TEXT_MOST) for n, line in enumerate(given, 1))
 
 
 def _template(given: object, fields: Sequence[str], where: str, *, most: int) -> str:

@@ -115,6 +115,19 @@ def braced(names: Sequence[str]) -> str:
             f"en.held.todo, line 2: there is no field {{pasword}}; there are {braced(FIELDS)}",
         ),
         (
+            {"en": {"held": {"todo": ["{link}"]}}},
+            f"en.held.todo, line 1: there is no field {{link}}; there are {braced(FIELDS)}",
+        ),
+        (
+            {"en": {"overdue": {"subject": "{due}"}}},
+            f"en.overdue.subject: there is no field {{due}}; there are {braced([*FIELDS, 'asked'])}",
+        ),
+        (
+            {"en": {"place": {"subject": "{link}"}}},
+            "en.place.subject: there is no field {link}; there are "
+            + braced([*FIELDS, "hostname", "customer", "user", "equipment", "due"]),
+        ),
+        (
             {"en": {"held": {"over": "{job}"}}},
             f"en.held.over: there is no field {{job}}; there are {braced(PARTS[Kind.HELD])}",
         ),
