@@ -1,5 +1,5 @@
 """
-Indexes without which a statement reads more the more has ended.
+Indexes without which a statement reads more the more has ended, and the pace that all processes keep together.
 
 Only adds: a worker of the release before runs with it.
 """
@@ -18,6 +18,12 @@ CREATE INDEX service_panel_secret ON service (panel_secret) WHERE panel_secret I
 CREATE INDEX job_secret ON job (secret_id) WHERE secret_id IS NOT NULL;
 -- servers that a step has put out of sale: history is kept for ever
 CREATE INDEX quarantine_open ON quarantine (connection_id, step) WHERE ended_at IS NULL;
+-- when the next call to a connection may start; in no log, so that no call waits for a disk: lost by a crash, and then
+-- nobody waits
+CREATE UNLOGGED TABLE pace (
+    connection_id bigint PRIMARY KEY REFERENCES connection ON DELETE CASCADE,
+    free_at       timestamptz NOT NULL
+);
 """
 
 
