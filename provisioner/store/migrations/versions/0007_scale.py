@@ -7,7 +7,7 @@ Only adds: a worker of the release before runs with it.
 from alembic import op
 
 revision = "0007"
-down_revision = "0003"
+down_revision = "0005"
 
 TABLES = """
 -- a trouble that comes back looks for its last ticket: closed ones are kept for ever
