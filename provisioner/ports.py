@@ -896,6 +896,10 @@ class Reads(Protocol):
         """Give what waits, by reason: how many, and the oldest job with its age; messages repeat after the grace."""
         ...
 
+    def messages(self) -> Facts:
+        """Give how many seconds the oldest event waits to be told, and how many messages no desk took, with one."""
+        ...
+
     def jobs_by_state(self) -> Sequence[Facts]:
         """Count the jobs that have not ended, by state."""
         ...

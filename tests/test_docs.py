@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[1]
 
 #: what tools leave beside our files has a folder with a dot
 PAGES = sorted(page for page in ROOT.rglob("*.md") if not page.relative_to(ROOT).as_posix().startswith("."))
-SHIPPED = sorted([*ROOT.glob("deploy/*.service"), ROOT / "deploy" / "provisioner.env.example", ROOT / "run"])
+SHIPPED = sorted(
+    [*ROOT.glob("deploy/*.service"), *ROOT.glob("deploy/*.yaml"), *ROOT.glob("deploy/Dockerfile*"),
+     ROOT / "deploy" / "provisioner.env.example", ROOT / "run"]
+)  # fmt: skip
 README = {page.parent.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES if page.name == "README.md"}
 DOMAIN = README["provisioner/domain"]
 #: what an address in our files may point to: loopback, the networks and names that are kept free for examples

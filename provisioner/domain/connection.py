@@ -1,7 +1,10 @@
 """A connection to one DCIM: where it is, how it is trusted, and the state in which it is used."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+PACE_PATIENCE_SECONDS = 5.0  #: longest that one call waits for its turn under `calls_per_second`
 
 
 class ConnectionState(StrEnum):
@@ -33,5 +36,8 @@ class Endpoint:
     tls: TlsPolicy = field(default_factory=TlsPolicy)
     call_seconds: float = 15.0  #: total limit of one call, connect to last byte
     look_seconds: float = 15.0  #: the same for a call that changes nothing
-    calls_per_second: float = 0.0  #: at most, by this process; 0 for no limit
+    calls_per_second: float = 0.0  #: at most; 0 for no limit
+    #: Gives the seconds until its caller's turn among all processes, None when too many wait; without it a process
+    #: keeps the pace by itself alone.
+    turn: Callable[[], float | None] | None = field(default=None, repr=False, compare=False)
     bmc_port_pattern: str = ""  #: regular expression on a link's description: such a port carries a BMC

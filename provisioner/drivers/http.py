@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,12 +29,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from provisioner.domain import touch
-from provisioner.domain.connection import TlsPolicy
+from provisioner.domain.connection import PACE_PATIENCE_SECONDS, TlsPolicy
 from provisioner.errors import Busy, NotDone, RemoteError, Unreachable, Unsure, Unusable
 
 MAX_BODY_BYTES = 64 * 1024 * 1024  #: more than this is no answer of a DCIM
 CHUNK_BYTES = 64 * 1024
-PATIENCE_SECONDS = 5.0  #: longest that one call waits for its turn under `calls_per_second`
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
@@ -66,16 +66,18 @@ class Reply:
 
 
 class Pace:
-    """Spreads the calls of this process so that no more than so many a second start."""
+    """Spreads calls so that no more than so many a second start: those of this process, or of all that share *turn*."""
 
     def __init__(
         self,
         per_second: float,
         *,
+        turn: Callable[[], float | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] | None = None,
     ) -> None:
         self._step = 1 / per_second if per_second > 0 else 0.0
+        self._turn = turn or self._own_turn
         self._clock = clock
         self._pause = pause or threading.Event().wait
         self._free_at = clock()
@@ -86,18 +88,24 @@ class Pace:
         Return when it is this call's turn, with the seconds that this took.
 
         Raises:
-            Busy: the turn would come later than `PATIENCE_SECONDS`; nothing was sent.
+            Busy: the turn would come later than `PACE_PATIENCE_SECONDS`; nothing was sent.
         """
         if not self._step:
             return 0.0
+        seconds = self._turn()
+        if seconds is None:
+            raise about.error(Busy, "not sent: more calls are waiting than the limit lets through")
+        if seconds > 0:
+            self._pause(seconds)
+        return max(seconds, 0.0)
+
+    def _own_turn(self) -> float | None:
         with self._lock:
             now = self._clock()
             turn = max(now, self._free_at)
-            if turn - now > PATIENCE_SECONDS:
-                raise about.error(Busy, "not sent: more calls are waiting than the limit lets through")
+            if turn - now > PACE_PATIENCE_SECONDS:
+                return None
             self._free_at = turn + self._step
-        if turn > now:
-            self._pause(turn - now)
         return turn - now
 
 
@@ -419,7 +427,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, tls: TlsPolicy) -> None:
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
+        self._trust: tuple[object, ssl.SSLContext] | None = None
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -435,16 +443,37 @@ class _Adapter(HTTPAdapter):
         parts = urlsplit(request.url or "")
         trust: dict[str, Any] = {}
         if parts.scheme == "https":
-            self._context = self._context or _context(self._tls)
+            context = self._present_context()
             trust = {
-                "ssl_context": self._context,
-                "cert_reqs": self._context.verify_mode,
+                "ssl_context": context,
+                "cert_reqs": context.verify_mode,
                 "assert_fingerprint": _fingerprint(self._tls) or None,
             }
         pool: HTTPConnectionPool = self.poolmanager.connection_from_host(
             parts.hostname, parts.port, parts.scheme, pool_kwargs=trust
         )
         return pool
+
+    def _present_context(self) -> ssl.SSLContext:
+        """Give the context; made anew when the system's authorities are other files than they were."""
+        stamp = None if self._tls.ca_pem else _authorities()
+        if self._trust is None or self._trust[0] != stamp:
+            self._trust = (stamp, _context(self._tls))
+        return self._trust[1]
+
+
+def _authorities() -> Sequence[tuple[int, int]]:
+    """Give what changes with the system's authorities: which files they are, and since when."""
+    paths = ssl.get_default_verify_paths()
+    found = []
+    for path in (paths.cafile, paths.capath):
+        try:
+            stat = Path(path).stat() if path else None
+        except OSError:
+            continue  # there is none, or it is being replaced: the next call looks again
+        if stat:
+            found.append((stat.st_ino, stat.st_mtime_ns))
+    return found
 
 
 def _fingerprint(tls: TlsPolicy) -> str:

@@ -1,13 +1,23 @@
-"""A connection as a driver needs it; its password is opened here and goes nowhere else."""
+"""A connection as a driver needs it, with its turn among all processes; its password is opened here alone."""
 
-from provisioner.domain.connection import Endpoint, TlsPolicy
+from functools import partial
+
+from provisioner.domain.connection import PACE_PATIENCE_SECONDS, Endpoint, TlsPolicy
 from provisioner.domain.spans import Spans
-from provisioner.errors import NotFound
+from provisioner.errors import NotFound, Overloaded
 from provisioner.ports import Vault
 from provisioner.store.database import Database
 
 ENDPOINT = """
 SELECT c.*, s.ciphertext FROM connection c JOIN secret s ON s.id = c.secret_id WHERE c.id = %(id)s"""
+
+#: each call moves the instant at which the next may start; no row: too many wait already
+TURN = """
+INSERT INTO pace AS p (connection_id, free_at) VALUES (%(id)s, clock_timestamp() + %(step)s * interval '1 s')
+    ON CONFLICT (connection_id) DO UPDATE
+   SET free_at = greatest(p.free_at, clock_timestamp()) + %(step)s * interval '1 s'
+ WHERE p.free_at <= clock_timestamp() + %(patience)s * interval '1 s'
+RETURNING extract(epoch FROM free_at - clock_timestamp())::float8 - %(step)s AS seconds"""
 
 
 class EndpointLoader:
@@ -22,6 +32,7 @@ class EndpointLoader:
         row = self._db.row(ENDPOINT, id=connection_id)
         if row is None:
             raise NotFound(f"no connection {connection_id}")
+        per_second: float = row["calls_per_second"]
         endpoint = Endpoint(
             name=row["name"],
             url=row["url"],
@@ -30,7 +41,16 @@ class EndpointLoader:
             tls=TlsPolicy(**row["tls"]),
             call_seconds=self._spans.call,
             look_seconds=self._spans.call,
-            calls_per_second=row["calls_per_second"] / row["max_in_flight"],
+            calls_per_second=per_second,
+            turn=partial(self._turn, connection_id, 1 / per_second) if per_second else None,
             bmc_port_pattern=row["bmc_port_pattern"],
         )
         return row["kind"], row["revision"], endpoint
+
+    def _turn(self, connection_id: int, step_seconds: float) -> float | None:
+        """Take the next turn of a connection; None too when the database can't say: then nothing is sent."""
+        try:
+            row = self._db.row(TURN, id=connection_id, step=step_seconds, patience=PACE_PATIENCE_SECONDS)
+        except Overloaded:
+            return None
+        return max(row["seconds"], 0.0) if row else None

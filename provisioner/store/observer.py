@@ -51,12 +51,14 @@ UPDATE connection SET observed_from = %(began)s, observe_owner = NULL, observe_l
  WHERE id = %(id)s"""
 
 #: whose server changed since the list that they judged by, also while they were judging; or who waits for a list
-#: that begins after an instant which has come
+#: that begins after an instant which has come. An attempt that waits has a claim that lives: by that the index is found
+#: which holds no ended ones
 WOKEN = """
 UPDATE attempt a SET state = 'ready', awaits = NULL, wake_distance = %(grace)s,
        resume_at = clock_timestamp() + %(grace)s * interval '1 s'
   FROM claim cl JOIN server_view v ON v.connection_id = cl.connection_id AND v.server_ref = cl.server_ref
  WHERE a.connection_id = %(id)s AND a.awaits IS NOT NULL AND a.state = 'waiting' AND cl.id = a.claim_id
+   AND cl.connection_id = a.connection_id AND cl.state <> 'ended'
    AND (v.changed_from > a.seen_from OR a.resume_at <= %(began)s)
 RETURNING a.id"""
 

@@ -61,10 +61,18 @@ INSERT INTO event (service_id, seq, job_id, kind, text)
 SELECT failed.id, failed.seq, ended.id, 'job_ended', 'job failed: ' || ended.reason
   FROM failed JOIN ended ON ended.service_id = failed.id"""
 
+#: only a clock that stands still can use the index. A service that names two of them is one update: a second one of
+#: the same row in one statement would be lost
 SPENT_SECRETS = """
-WITH spent AS (SELECT id FROM secret WHERE expires_at < clock_timestamp() LIMIT 100 FOR UPDATE SKIP LOCKED),
-roots AS (UPDATE service SET root_secret = NULL FROM spent WHERE root_secret = spent.id),
-panels AS (UPDATE service SET panel_secret = NULL FROM spent WHERE panel_secret = spent.id),
+WITH spent AS MATERIALIZED (
+  SELECT id FROM secret WHERE expires_at < now() LIMIT 100 FOR UPDATE SKIP LOCKED),
+owners AS (
+  SELECT s.id FROM spent JOIN service s ON s.root_secret = spent.id
+   UNION SELECT s.id FROM spent JOIN service s ON s.panel_secret = spent.id),
+services AS (
+  UPDATE service SET root_secret = CASE WHEN root_secret NOT IN (SELECT id FROM spent) THEN root_secret END,
+         panel_secret = CASE WHEN panel_secret NOT IN (SELECT id FROM spent) THEN panel_secret END
+    FROM owners WHERE service.id = owners.id),
 jobs AS (UPDATE job SET secret_id = NULL FROM spent WHERE secret_id = spent.id)
 SELECT id FROM spent"""
 

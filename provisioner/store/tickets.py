@@ -86,7 +86,7 @@ WAITING = """
       WHERE q.id = nullif(split_part(t.matter, ':', 2), '')::bigint AND a.state <> 'ended' AND a.pos = q.pos"""
 
 #: judged by what is, not by what was told: a lost word leaves no ticket open. The key's parts are told apart by
-#: colons, which no name holds.
+#: colons, which no name holds. What succeeded since is looked for newest first: only so is nothing older read.
 OVER = f"""
 SELECT t.id, t.matter, t.count, d.language
   FROM ticket t JOIN department d ON d.id = t.department_id LEFT JOIN connection c ON c.id = t.connection_id
@@ -99,11 +99,12 @@ SELECT t.id, t.matter, t.count, d.language
         AND s.name = split_part(t.matter, ':', 3) AND coalesce(a.reason_class, '') = split_part(t.matter, ':', 4))
    WHEN 'guard' THEN EXISTS (
      SELECT FROM job WHERE created_by = split_part(t.matter, ':', 2) AND state = 'queued' AND waits_for = 'hold')
-   WHEN 'failed' THEN NOT EXISTS (
-     SELECT FROM job j JOIN attempt a ON a.job_id = j.id
+   WHEN 'failed' THEN (
+     SELECT true FROM job j
       WHERE j.state = 'succeeded' AND j.kind = split_part(t.matter, ':', 3)
         AND j.ended_at > (SELECT max(created_at) FROM delivery WHERE ticket_id = t.id)
-        AND (c.id IS NULL OR a.connection_id = c.id))
+        AND (c.id IS NULL OR c.id IN (SELECT a.connection_id FROM attempt a WHERE a.job_id = j.id))
+      ORDER BY j.ended_at DESC LIMIT 1) IS NULL
    WHEN 'quarantined' THEN EXISTS (
      SELECT FROM quarantine q WHERE q.connection_id = c.id AND q.step = split_part(t.matter, ':', 3)
         AND q.ended_at IS NULL AND NOT q.site)

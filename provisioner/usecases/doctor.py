@@ -34,17 +34,23 @@ def examine(
     broker: Broker,
     spans: Spans,
     version: str,
+    mail: bool,
     clock: Callable[[], datetime],
 ) -> Sequence[Line]:
     """
     Give every line, whatever is down; all is well when each is.
 
-    It writes one row of its own, to see whether the database takes any.
+    *mail*: a mail server is set. It writes one row of its own, to see whether the database takes any.
     """
     trouble = broker.trouble()
     said = Line("broker", not trouble, trouble or "answers", "systemctl status redis-server" if trouble else "")
     try:
-        return [*_database(reads, heartbeats, clock, spans), said, *_site(reads, spans, version)]
+        return [
+            *_database(reads, heartbeats, clock, spans),
+            said,
+            *_site(reads, spans, version),
+            *_told(reads.messages(), mail=mail),
+        ]
     except Overloaded as error:
         return [_down(str(error)), *_unknown("migrations", "installation", "last tick", "clock"), said, *_unknown()]
     except _NoTables as missing:
@@ -64,7 +70,7 @@ def _down(why: str) -> Line:
 
 
 def _unknown(*about: str) -> list[Line]:
-    about = about or ("workers", "queues", "connections", "waiting work")
+    about = about or ("workers", "queues", "connections", "waiting work", "mail server", "messages")
     return [Line(one, None, "not known") for one in about]
 
 
@@ -148,6 +154,24 @@ def _site(reads: Reads, spans: Spans, version: str) -> Iterator[Line]:
             mend = "provisioner department set default --address oncall@example.net"
             yield Line("in charge", well=False, says=says, mend=mend)
     yield from _waiting(reads.waiting(spans.wake_grace))
+
+
+def _told(found: Facts, *, mail: bool) -> Iterator[Line]:
+    """Say whether those in charge hear of errors."""
+    if mail:
+        yield Line("mail server", well=True, says="is set")
+    else:
+        mend = "set PROVISIONER_SMTP_URL and PROVISIONER_SMTP_FROM; systemctl restart provisioner-control"
+        yield Line("mail server", well=False, says="none is set: messages are kept, nobody gets them", mend=mend)
+    untold = found["untold_seconds"] or 0.0
+    if untold >= UNATTENDED_SECONDS:
+        says = f"nobody empties the outbox: its oldest event waits for {_span(untold)}"
+        yield Line("messages", well=False, says=says, mend="systemctl restart provisioner-control")
+    elif found["refused"]:
+        says = f"{found['refused']} were not taken, the oldest: {found['error']}"
+        yield Line("messages", well=False, says=says, mend=f"provisioner ticket show {found['ticket']}")
+    else:
+        yield Line("messages", well=True, says="none was refused")
 
 
 def _worker(one: Facts, silent: float, version: str) -> Line:

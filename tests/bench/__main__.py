@@ -1,7 +1,8 @@
 """
-`./run bench`: what durability costs. A program, not a test; figures are rough on a shared machine.
+`./run bench`: what durability costs; `--parked`: what it costs at scale. A program, not a test.
 
-Ratios are taken within one run, from alternating pairs; each figure is a median with its range.
+Ratios are taken within one run, from alternating pairs; each figure is a median with its range, rough on a shared
+machine.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import chains, opens, ticks
+from tests.bench import chains, opens, parked, ticks
 from tests.bench.figures import Figure
 from tests.bench.house import House, house
 
@@ -34,7 +35,8 @@ def main() -> int:
     figures = []
     try:
         with house(folder, given.redis) as made:
-            for figure in measure(made, given.part or PARTS, given.rounds):
+            found = parked.measure(made, rounds=given.rounds) if given.parked else None
+            for figure in found or measure(made, given.part or PARTS, given.rounds):
                 figures.append(figure)
                 if not given.json:
                     sys.stdout.write(figure.line() + "\n")
@@ -67,6 +69,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=LEAST, help="pairs of each kind (at least %(default)s)")
     parser.add_argument("--redis", metavar="URL", help="an empty Redis of your own, instead of the embedded broker")
     parser.add_argument("--part", choices=PARTS, action="append", help="measure this alone; may be repeated")
+    parser.add_argument(
+        "--parked", action="store_true", help="measure scale alone: 10,000 installs wait, 100,000 ended"
+    )
     given = parser.parse_args()
     if given.rounds < LEAST:
         parser.error(f"--rounds: a median needs at least {LEAST}")

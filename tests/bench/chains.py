@@ -51,10 +51,11 @@ def measure(house: House, steps: str, *, rounds: int, at_least: float) -> Iterat
         yield Figure("  CPU a step, worker, plain", [plain.worker_ms for _, plain in pairs], "ms")
         yield Figure("  CPU a step, PostgreSQL", [ours.postgres_ms for ours, _ in pairs], "ms")
         if steps == "idle":
-            yield from _memory(worker)
+            yield from memory(worker)
 
 
-def _memory(worker: Worker) -> Iterator[Figure]:
+def memory(worker: Worker) -> Iterator[Figure]:
+    """Give what a worker's processes take."""
     first, *pool = tree(worker.pid)
     for name, pids in (("main process", [first]), ("pool child", pool)):
         sizes = [memory_mib(pid) for pid in pids]

@@ -79,6 +79,8 @@ class Town:
     broker_url: str = ""  #: of a broker that somebody runs; "": we start one
     mail_url: str = ""
     strangers: set[str] = field(default_factory=set)  #: users that other people made in a panel
+    site_options: tuple[str, ...] = ()  #: what each simulated data centre is told besides
+    our_environment: dict[str, str] = field(default_factory=dict)  #: of our own processes, besides their settings
 
     def start(self, *, places: int, servers: int, seed: int) -> None:
         """Have everything up, connected, and one package that is sold from every place."""
@@ -87,7 +89,7 @@ class Town:
         ssh_port = _own_port()  # each place has a network of its own: one package can be sold from all of them
         for n in range(1, places + 1):
             options = ["--servers", str(servers), "--seed", str(seed * 100 + n), "--ssh-port", str(ssh_port)]
-            secret = ["--admin-password", ADMIN_PASSWORD]
+            secret = ["--admin-password", ADMIN_PASSWORD, *self.site_options]
             self.begin(f"dc{n}", [sys.executable, "-m", "provisioner.simulators", *options, *secret, "--type", TYPE])
         self.mail_url = self.first_line("mail", "smtp")
         key.write(self.folder / "secret.key")
@@ -155,6 +157,7 @@ class Town:
                 "PROVISIONER_POLICIES": json.dumps(POLICIES),
                 "PROVISIONER_SMTP_URL": self.mail_url,
                 "PROVISIONER_SMTP_FROM": SENDER,
+                **self.our_environment,
             }
         if self.plant and "workers.app" in argv:
             argv = ["tests.chaos.planted" if word == "workers.app" else word for word in argv]

@@ -42,6 +42,7 @@ class Patient:
     def __init__(self, url: str) -> None:
         self.site, self.broker = Site(url), Broker()
         self.late = timedelta()
+        self.mail = True
         self.lives = HeartbeatStore(self.site.database)
 
     def look(self) -> dict[str, Line]:
@@ -51,6 +52,7 @@ class Patient:
             broker=self.broker,
             spans=Spans(),
             version=VERSION,
+            mail=self.mail,
             clock=lambda: datetime.now(UTC) - self.late,
         )
         assert len({line.about for line in found}) == len(found)
@@ -133,6 +135,21 @@ def no_broker(patient: Patient) -> None:
     patient.broker.says = "no answer from redis://127.0.0.1:6379/0"
 
 
+def no_mail(patient: Patient) -> None:
+    patient.mail = False
+
+
+def untold(patient: Patient) -> None:
+    paused(patient)
+    patient.sql("UPDATE event SET at = clock_timestamp() - interval '5 min'")
+
+
+def refused(patient: Patient) -> None:
+    patient.sql("INSERT INTO ticket (department_id, matter, subject) SELECT id, 'paused:1', 'away' FROM department")
+    patient.sql("INSERT INTO delivery (ticket_id, n, kind, text, error) SELECT id, 1, 'open', 'away', 'relay denied' "
+                "FROM ticket")  # fmt: skip
+
+
 def sick(statement: str) -> Callable[[Patient], None]:
     return lambda patient: patient.sql(statement)
 
@@ -175,6 +192,9 @@ ILLNESSES = {
     "in charge": (sick("DELETE FROM department"), "nobody is told of errors of dc1", "department set default"),
     "waiting for person": (held, "1 wait for a person, the oldest for 3 h", "job show 1"),
     "waiting for worker": (unattended, "1 wait for a worker, the oldest for", "job show 1"),
+    "mail server": (no_mail, "none is set", "PROVISIONER_SMTP_URL"),
+    "messages": (untold, "nobody empties the outbox: its oldest event waits for 5 min", "provisioner-control"),
+    "messages ": (refused, "1 were not taken, the oldest: relay denied", "ticket show 1"),
     "migrations": (sick("UPDATE alembic_version SET version_num = '0001'"), "revision 0001, this", "db upgrade"),
 }
 
@@ -226,6 +246,7 @@ def test_with_the_database_down_that_line_is_red_and_the_rest_is_not_known() -> 
         broker=Broker(),
         spans=Spans(),
         version=VERSION,
+        mail=True,
         clock=lambda: datetime.now(UTC),
     )
 
@@ -243,6 +264,8 @@ def doctor(database_url: str, broker_url: str, *options: str) -> subprocess.Comp
             "PATH": os.defpath,
             "PROVISIONER_DATABASE_URL": database_url,
             "PROVISIONER_BROKER_URL": broker_url,
+            "PROVISIONER_SMTP_URL": "smtp+plain://127.0.0.1:9",
+            "PROVISIONER_SMTP_FROM": "provisioner@example.net",
             "PROVISIONER_SECRET_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
         },
         cwd=ROOT,

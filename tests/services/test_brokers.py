@@ -10,7 +10,7 @@ import pytest
 from tests.services.servers import Broker, Postgres, RabbitMQ, Redis
 from tests.services.works import Works, works
 
-pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(600)]
 Record = Callable[[str, object], None]
 AWAY_SECONDS = 5.0
 AT_ONCE = 2.0  #: seconds that an order may take while the broker is ill

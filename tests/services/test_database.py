@@ -18,7 +18,7 @@ import pytest
 from tests.services.servers import Postgres, Redis
 from tests.services.works import Answer, Works, works
 
-pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.timeout(600)]
 Record = Callable[[str, object], None]
 AWAY_SECONDS = 3.0
 STILL_SECONDS = 4.0  #: longer than a lease

@@ -15,7 +15,7 @@ from provisioner.wakeup import CeleryWaker, celery_app
 from tests.services.servers import Postgres, RabbitMQ, wait
 from tests.services.works import Works, works
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 Record = Callable[[str, object], None]
 ALARM_SECONDS = 8.0
 AT_ONCE = 2.0

@@ -182,7 +182,7 @@ class Client:
         self.endpoint = endpoint
         self._url = _with_path(endpoint.url)
         self._session = http.new_session(endpoint.tls)
-        self._pace = http.Pace(endpoint.calls_per_second, clock=clock, pause=pause)
+        self._pace = http.Pace(endpoint.calls_per_second, turn=endpoint.turn, clock=clock, pause=pause)
         self._clock = clock
         self._ticket = ""  #: a session's id, once authinfo was refused
         self._no_login_before = clock()

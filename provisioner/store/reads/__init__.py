@@ -83,6 +83,10 @@ class ReadsStore:
         """Give what waits, by reason, with the oldest."""
         return fleet.waiting(self._db, grace_seconds)
 
+    def messages(self) -> Facts:
+        """Give what people have not heard."""
+        return fleet.messages(self._db)
+
     def jobs_by_state(self) -> list[Facts]:
         """Count the jobs that have not ended."""
         return fleet.jobs(self._db)

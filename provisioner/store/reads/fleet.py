@@ -35,6 +35,14 @@ SELECT reason, count(*) AS jobs, extract(epoch FROM clock_timestamp() - min(sinc
        (array_agg(id ORDER BY since))[1] AS oldest_job
   FROM waits GROUP BY reason ORDER BY reason"""
 
+#: what people were to hear and have not: events that nobody made messages of, and messages that no desk took
+MESSAGES = """
+SELECT extract(epoch FROM clock_timestamp()
+                            - (SELECT e.at FROM event e WHERE e.id = (SELECT min(event_id) FROM outbox)))::float8
+         AS untold_seconds, count(d.id) AS refused, (array_agg(d.ticket_id ORDER BY d.due_at))[1] AS ticket,
+       (array_agg(d.error ORDER BY d.due_at))[1] AS error
+  FROM delivery d WHERE d.sent_at IS NULL AND d.error <> ''"""
+
 JOBS = """
 SELECT state, count(*) AS jobs FROM job
  WHERE state IN ('queued', 'running', 'interrupted', 'compensating') GROUP BY state ORDER BY state"""
@@ -58,6 +66,11 @@ def connections(database: Database) -> list[Facts]:
 def waiting(database: Database, grace_seconds: float) -> list[Facts]:
     """Give what waits, by reason, with the oldest."""
     return list(database.rows(WAITING, grace=grace_seconds))
+
+
+def messages(database: Database) -> Facts:
+    """Give since when the oldest event waits to be told, and the messages that were refused."""
+    return database.row(MESSAGES) or {}
 
 
 def jobs(database: Database) -> list[Facts]:

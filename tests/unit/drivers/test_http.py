@@ -391,6 +391,31 @@ def test_a_certificate_for_another_host_or_time_is_not_trusted(
         assert error.detail == f"the certificate is not trusted: {reason}"
 
 
+def test_authorities_of_the_system_that_are_replaced_are_used_from_the_next_call_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = certificate(tmp_path), certificate(tmp_path)
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_text(old.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
+    session = http.new_session(TlsPolicy())
+
+    def look(shown: Certificate) -> int:
+        with Loopback(answering("<doc/>"), shown.server) as server:
+            return http.send(session, "POST", server.url, SECRET, total_seconds=5.0, mutating=False, about=ABOUT).status
+
+    assert look(old) == 200
+    with pytest.raises(Unreachable, match="certificate is not trusted"):
+        look(new)
+    fresh = tmp_path / "fresh.pem"
+    fresh.write_text(new.pem)
+    fresh.replace(authorities)  # as a system does: no reader sees half of it
+
+    assert look(new) == 200
+    with pytest.raises(Unreachable, match="certificate is not trusted"):
+        look(old)
+
+
 @pytest.mark.parametrize("tls", [TlsPolicy(ca_pem="no certificate"), TlsPolicy(fingerprint="no hex")])
 def test_a_policy_that_can_not_be_read_means_that_nothing_is_sent(tls: TlsPolicy) -> None:
     error = failing("https://127.0.0.1:9/", tls=tls)
@@ -419,6 +444,17 @@ def test_calls_are_spread_and_a_long_queue_is_refused() -> None:
         pace.wait(ABOUT)
 
     assert pauses == [2.0, 4.0]
+    with pytest.raises(Busy):
+        pace.wait(ABOUT)
+
+
+def test_a_turn_among_all_processes_is_waited_for_and_none_is_busy() -> None:
+    turns: list[float | None] = [0.0, 1.5, None]
+    pauses: list[float] = []
+    pace = http.Pace(2.0, turn=lambda: turns.pop(0), pause=pauses.append)
+
+    assert [pace.wait(ABOUT), pace.wait(ABOUT)] == [0.0, 1.5]
+    assert pauses == [1.5]
     with pytest.raises(Busy):
         pace.wait(ABOUT)
 

@@ -8,8 +8,7 @@ import pytest
 import requests
 
 from provisioner.domain import touch
-from provisioner.domain.connection import Endpoint
-from provisioner.drivers import http
+from provisioner.domain.connection import PACE_PATIENCE_SECONDS, Endpoint
 from provisioner.drivers.dcimanager5.client import (
     LOGIN_PAUSE_SECONDS,
     Client,
@@ -524,7 +523,7 @@ def test_calls_are_paced(panel: Panel) -> None:
         client.rows("server")
 
     assert pauses == [0.5, 1.0]
-    assert http.PATIENCE_SECONDS == 5.0
+    assert PACE_PATIENCE_SECONDS == 5.0
 
 
 def test_ten_thousand_rows_are_read_quickly(panel: Panel) -> None:
