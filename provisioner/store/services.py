@@ -14,7 +14,7 @@ from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import OnSale, Placed, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import SEND
+from provisioner.store.engine import NEXT_JOB, SEND
 from provisioner.store.messages import wakeup
 
 ON_SALE = """
@@ -315,6 +315,7 @@ class ServicesStore:
             session.rows(AS_IT_STANDS, id=job["service_id"])
         _tell(session, job, "commanded", f"cancel by {given.by}: {given.reason}", {"verb": "cancel"})
         _tell(session, job, "job_ended", f"job cancelled: {reason}", {})
+        session.rows(NEXT_JOB, service=job["service_id"])
 
     @staticmethod
     def _hold_queued(session: Session, job: Row, given: Command, *, dry: bool) -> None:

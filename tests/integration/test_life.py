@@ -300,6 +300,31 @@ def test_a_suspend_asked_during_the_open_runs_after_hand_over(site: Site) -> Non
     assert open_ports(server) == [False, False]
 
 
+def test_a_suspend_asked_of_an_order_that_waits_for_stock_is_kept_until_it_is_handed_over(site: Site) -> None:
+    opened = site.order().job_id
+    site.run(lambda: site.job(opened)["waits_for"] == "stock")
+    suspended = ask(site, JobKind.SUSPEND, reason="billing")
+    site.run(lambda: site.job(suspended)["waits_for"] == "job")
+    waiting = site.job(suspended)["reason"]
+    server = site.world.add_server("101")
+    site.run(site.ended(opened, suspended))
+
+    assert waiting == f"job {opened} (open) goes first"
+    assert [site.job(job)["state"] for job in (opened, suspended)] == ["succeeded", "succeeded"]
+    assert (open_ports(server), service(site)["state"]) == ([False, False], "suspended")
+
+
+def test_a_suspend_behind_an_order_that_is_cancelled_without_a_server_ends_with_it(site: Site) -> None:
+    opened = site.order().job_id
+    site.run(lambda: site.job(opened)["waits_for"] == "stock")
+    suspended = ask(site, JobKind.SUSPEND, reason="billing")
+    site.run(lambda: site.job(suspended)["waits_for"] == "job")
+    site.services.command(opened, Command(Verb.CANCEL, by="cli anna"), site.policies)
+    site.run(site.ended(suspended))
+
+    assert [site.job(job)["state"] for job in (opened, suspended)] == ["cancelled", "superseded"]
+
+
 def test_a_suspend_of_an_order_that_fails_is_superseded_with_the_reason(site: Site) -> None:
     site.database.rows("UPDATE package SET attempts_max = 1")
     server = site.world.add_server("101")
