@@ -45,7 +45,7 @@ def sold(server: FakeServer, service: Mapping[str, Any], *, but: Collection[str]
     switching = {"switch_port", "ports_off", "ports_on"} & set(but)
     return _amiss(
         named="domain" in but or all(same_name(row.domain, service["hostname"]) for row in server.addresses),
-        addressed=len(server.addresses) >= want,
+        addressed="address" in but or len(server.addresses) >= want,
         ports_as_they_should_be=bool(switching) or ports(server) == [not suspended] * 2,
         enabled=bool(switching) or not server.disabled,
         installed="install_os" in but or server.os == service["os"],
@@ -107,7 +107,7 @@ def _server(world: FakeDatacentre, server: FakeServer, service: Any, claim: str 
     return lacks + ([] if claim == wanted else [f"owner {owner}, and its claim is {claim}"])
 
 
-def history(site: Site) -> list[str]:
+def history(site: Site, *, reinstalls: bool = False) -> list[str]:
     """Judge every act that took effect, in order: nobody's server is handed over twice, nor a customer's installed."""
     lines: list[str] = []
     owners: dict[str, Any] = {}
@@ -121,7 +121,7 @@ def history(site: Site) -> list[str]:
             if after not in (None, admin, before) and before != admin:
                 lines.append(f"server {call.server} went from user {before} to user {after}")
             owners[call.server] = after
-        elif call.method == "install" and before != admin:
+        elif call.method == "install" and before != admin and not (reinstalls and before):
             lines.append(f"server {call.server} was installed while its owner was user {before}")
         elif call.server and before is None:
             lines.append(f"server {call.server}: {call.method} while it was nobody's")

@@ -25,7 +25,9 @@ SELECT p.*, coalesce(jsonb_object_agg(c.name, pc.priority) FILTER (WHERE c.id IS
  WHERE p.name = %(name)s GROUP BY p.id"""
 
 SERVICE = """
-SELECT s.*, (SELECT max(j.id) FROM job j WHERE j.service_id = s.id) AS newest_job FROM service s
+SELECT s.*, (SELECT coalesce(max(j.id) FILTER (WHERE j.kind = 'open'), max(j.id))
+               FROM job j WHERE j.service_id = s.id) AS order_job
+  FROM service s
  WHERE s.panel = %(panel)s AND s.external_ref = %(ref)s FOR UPDATE"""
 
 SEALED = """
@@ -164,7 +166,7 @@ class ServicesStore:
                     f"external_ref {order.external_ref!r} was ordered before with other content; "
                     "use another reference, or send the same order"
                 )
-            placed = Placed(service["id"], service["newest_job"], created=False)
+            placed = Placed(service["id"], service["order_job"], created=False)
         else:
             values = self._values(session, order, package, root, panel, made=made, fingerprint=fingerprint)
             service_id = (

@@ -225,7 +225,8 @@ def test_every_verb_races_two_hundred_times_and_each_service_has_one_whole_serve
         assert not any(thread.is_alive() for thread in threads), site.trail()
         wait_until(lambda: at_rest(site), site.trail, seconds=240)
 
-    pressed, taken = (sum((getattr(hand, name) for hand in hands), Counter()) for name in ("pressed", "taken"))
+    pressed: Counter[str] = sum((hand.pressed for hand in hands), Counter())
+    taken: Counter[str] = sum((hand.taken for hand in hands), Counter())
     print(f"{raced:.0f} s racing, {time.monotonic() - began:.0f} s in all\npressed {pressed}\ntaken {taken}")  # noqa: T201
     print(*sum((hand.refusals for hand in hands), Counter()).most_common(40), sep="\n")  # noqa: T201
     assert min(pressed.values()) >= RACES

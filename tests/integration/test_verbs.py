@@ -6,7 +6,7 @@ import pytest
 
 from provisioner.cli.job import span
 from provisioner.domain.server import FREE_MARKER, ServerRef
-from provisioner.drivers.fake import InstallEnd
+from provisioner.drivers.fake import Call, InstallEnd
 from provisioner.errors import IllegalMove, Invalid, NotFound
 from provisioner.store.holds import HoldsStore
 from provisioner.store.reads import ReadsStore
@@ -238,12 +238,11 @@ def test_a_verb_that_falls_into_the_last_touch_is_refused_and_the_attempt_ends(s
     site.package()
     server = site.world.add_server("101")
     job = site.order().job_id
-    site.world.fault(
-        "edit_server",
-        after=True,
-        skip=1,
-        hook=lambda _: operate.hold(job, who(site), reason="a moment too late") and None,
-    )
+
+    def press(_: Call) -> None:
+        operate.hold(job, who(site), reason="a moment too late")
+
+    site.world.fault("edit_server", after=True, skip=1, hook=press)
     site.run(site.ended(job))
 
     attempt = site.database.rows("SELECT state, command, result FROM attempt")
