@@ -43,7 +43,7 @@ SPANS = replace(SHORT, reconcile=0.1, observe_short=0.1, observe_long=0.1, pass_
 AGAIN_FROM = ("address", "switch_port", "power_on", "install_os", "ping")
 
 ENDING = ("cancel", "close")  #: these are pressed with restraint, or nothing would ever be handed over
-SPARED, HASTE = 8, 0.2
+SPARED, HASTE, CROWDED = 8, 0.2, 12
 TWICE = 0.2
 HANDED_OVER = "SELECT count(*) FROM service WHERE state IN ('active', 'suspended')"
 
@@ -166,6 +166,8 @@ class Hand:
         for _ in range(2 if self.rng.random() < TWICE else 1):
             try:
                 if self.verbs[name]() is None:
+                    if self.site.database.value(HANDED_OVER) > CROWDED:  # make room for orders that may fail
+                        self.wish(JobKind.CLOSE)
                     break
                 self.taken[name] += 1
             except Refused as error:
