@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from provisioner.bootstrap import App
+from provisioner.cli import bulk
 from provisioner.cli.codes import Code
 from provisioner.cli.context import app as plugged
 from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
 from provisioner.domain.states import JOB_ENDED, JobState
-from provisioner.errors import Invalid, Refused
+from provisioner.errors import Invalid
 from provisioner.usecases import answer as answers
 from provisioner.usecases import operate
 from provisioner.views import events, failures
@@ -23,11 +26,23 @@ from provisioner.views.job import AttemptView, JobView, StepView
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What on-call asks and does.")
 
+
+class FailedState(StrEnum):
+    """What may be asked for in bulk."""
+
+    FAILED = "failed"
+    HELD = "held"
+
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
 Why = Annotated[str, typer.Option(help="Kept in the timeline.")]
 Step = Annotated[str | None, typer.Option("--step", help="Of what failed: only at this step.")]
 Location = Annotated[str | None, typer.Option(help="Of what failed: only at this location.")]
 Since = Annotated[str, typer.Option(help="Of what failed: since so long ago, like 90m, 2h, 3d.")]
+State = Annotated[FailedState | None, typer.Option("--state", help="As --failed: only what is in this state.")]
+Failed = Annotated[bool, typer.Option("--failed", help="All that failed or is held and fits.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+JobOrNone = Annotated[int | None, typer.Argument(help="The job's number; without it --failed.")]
 JobNumber = Annotated[int, typer.Argument(help="The job's number, as `job list` shows it.")]
 
 #: How an undo ends; these two are called by themselves.
@@ -122,56 +137,76 @@ def watch(job: JobNumber, *, json: Json = False) -> None:
     )
 )
 def retry(
-    job: Annotated[int | None, typer.Argument(help="The job's number; without it --failed.")] = None,
+    job: JobOrNone = None,
     from_step: Annotated[str, typer.Option("--from", help="An earlier step; without it the one that failed.")] = "",
+    *,
+    state: State = None,
     step: Step = None,
     location: Location = None,
     since: Since = "24h",
-    *,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed or is held and fits.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    failed: Failed = False,
+    yes: Yes = False,
     wipe: Annotated[bool, typer.Option("--wipe", help="The disks may be wiped again.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Run the failed step of a held job again, or give a failed or cancelled job its next attempt."""
+    many = Many(failed, state, step, location, since)
+    _one_or_many(
+        "retry",
+        lambda one, who: operate.retry(one, who, step=from_step, wipe=wipe),
+        job,
+        many,
+        yes=yes,
+        dry_run=dry_run,
+        json=json,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Which of those that failed or are held a verb is for."""
+
+    failed: bool
+    state: FailedState | None
+    step: str | None
+    location: str | None
+    since: str
+
+    def found(self, ports: App, *, held: bool) -> Sequence[Failure]:
+        """Give them, oldest first; with *held* only those: the verb does nothing else. Raises `Invalid`."""
+        if not self.failed and self.state is None:
+            raise Invalid("which job? give its number, or --failed for all that failed and fits", field="job")
+        state = FailedState.HELD if held and self.state is None else self.state
+        return failures.listing(
+            reads=ports.reads, state=state, step=self.step, location=self.location, since=span(self.since)
+        )
+
+
+def _one_or_many(
+    name: str,
+    verb: bulk.Verb,
+    job: int | None,
+    many: Many,
+    *,
+    yes: bool,
+    dry_run: bool,
+    json: bool,
+    held: bool = False,
+) -> None:
     ports = plugged()
     who = _who(ports, dry_run=dry_run)
-    if job is not None:
-        _after(job, ports, operate.retry(job, who, step=from_step, wipe=wipe), json=json)
-        return
-    if not failed:
-        raise Invalid("which job? give its number, or --failed for all that failed and fits", field="job")
-    found = failures.listing(reads=ports.reads, step=step, location=location, since=span(since))
-    if not json:
-        _list_failed(found, json=False)
-    if found and not (yes or dry_run) and not typer.confirm(f"retry {len(found)} jobs?"):
-        raise typer.Exit(Code.REFUSED)
-    said = [_one_of_many(one.job_id, who, from_step, wipe=wipe) for one in found]
-    if json:
-        print_json([{"job": one.job_id, "does": text} for one, text in zip(found, said, strict=True)])
+    if job is None:
+        bulk.in_bulk(name, verb, many.found(ports, held=held), bulk.Asking(who, yes=yes, json=json))
     else:
-        for one, text in zip(found, said, strict=True):
-            typer.echo(f"job {one.job_id}: {text}")
-
-
-def _one_of_many(job: int, who: operate.Operator, step: str, *, wipe: bool) -> str:
-    try:
-        return operate.retry(job, who, step=step, wipe=wipe)
-    except Refused as error:
-        return f"refused: {error}"
+        _after(job, ports, verb(job, who), json=json)
 
 
 def _list_failed(found: Sequence[Failure], *, json: bool) -> None:
-    groups = failures.grouped(found)
     if json:
-        print_json(groups)
-        return
-    print_table(
-        ("jobs", "step", "class", "location", "since", "first error"),
-        ((one.count, one.step, one.reason_class, one.location, one.since, one.first_error) for one in groups),
-        empty="nothing failed",
-    )
+        print_json(failures.grouped(found))
+    else:
+        bulk.print_causes(found)
 
 
 def span(text: str) -> timedelta:
@@ -182,25 +217,70 @@ def span(text: str) -> timedelta:
     return timedelta(**{unit: int(text[:-1])})
 
 
-@app.command(epilog=examples("job cancel 7 --reason 'ordered twice'"))
-def cancel(job: JobNumber, reason: Why = "", *, dry_run: DryRun = False, json: Json = False) -> None:
-    """Undo what a job did and end it; refused once hand-over has begun."""
-    ports = plugged()
-    _after(job, ports, operate.cancel(job, _who(ports, dry_run=dry_run), reason=reason), json=json)
-
-
-@app.command(epilog=examples("job skip 7 ping --reason 'ICMP is filtered'"))
-def skip(
-    job: JobNumber,
-    step: Annotated[str, typer.Argument(help="The step at which it is held.")],
-    reason: Why,
+@app.command(
+    epilog=examples("job cancel 7 --reason 'ordered twice'", "job cancel --failed --location fra1 --reason 'fire'")
+)
+def cancel(
+    job: JobOrNone = None,
+    reason: Why = "",
     *,
+    state: State = None,
+    step: Step = None,
+    location: Location = None,
+    since: Since = "24h",
+    failed: Failed = False,
+    yes: Yes = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Pass the step at which a job is held; claim and hand-over can't be."""
-    ports = plugged()
-    _after(job, ports, operate.skip(job, _who(ports, dry_run=dry_run), step=step, reason=reason), json=json)
+    """Undo what a job did and end it; refused once hand-over has begun. In bulk: of those that are held."""
+    many = Many(failed, state, step, location, since)
+    _one_or_many(
+        "cancel",
+        lambda one, who: operate.cancel(one, who, reason=reason),
+        job,
+        many,
+        yes=yes,
+        dry_run=dry_run,
+        json=json,
+        held=True,
+    )
+
+
+@app.command(
+    epilog=examples(
+        "job skip 7 ping --reason 'ICMP is filtered'", "job skip --failed --step ping --reason 'ICMP is filtered'"
+    )
+)
+def skip(
+    job: JobOrNone = None,
+    at: Annotated[str, typer.Argument(metavar="[STEP]", help="The step at which it is held.")] = "",
+    *,
+    state: State = None,
+    step: Step = None,
+    location: Location = None,
+    since: Since = "24h",
+    reason: Why,
+    failed: Failed = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Pass the step at which a job is held; claim and hand-over can't be. In bulk --step names it."""
+    passed = at or step or ""
+    if not passed:
+        raise Invalid("which step is to be passed? name it", field="step")
+    many = Many(failed, state, step, location, since)
+    _one_or_many(
+        "skip",
+        lambda one, who: operate.skip(one, who, step=passed, reason=reason),
+        job,
+        many,
+        yes=yes,
+        dry_run=dry_run,
+        json=json,
+        held=True,
+    )
 
 
 @app.command(epilog=examples("job swap 7 --reason 'disk is slow'", "job swap 7 --reason 'wrong rack' --release"))

@@ -87,13 +87,22 @@ def forecast(command: Command, attempt: Attempt, steps: Sequence[StepRow], polic
             end = "gives this server back" if command.release else "puts this server into quarantine"
             return f"undoes what was done, {end}, and takes the next free one, which is installed: its disks are wiped"
         case Verb.SKIP:
-            return f"goes on after {row.name} as if it had been done; nothing checks that it was"
+            disks = _disks(row, steps, policies)
+            return f"goes on after {row.name} as if it had been done; nothing checks that it was; {disks}"
         case Verb.HOLD:
             return f"stands still at {row.name} until it is retried or cancelled; what was asked of the server goes on"
         case Verb.RETRY | Verb.RETRY_FROM:
             return _forecast_retry(command, row, steps, policies)
         case _:
             return "is the engine's own"
+
+
+def _disks(row: StepRow, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
+    """Say what comes to the disks after *row*."""
+    coming = (other for other in steps if other.pos > row.pos and other.direction is row.direction)
+    if any(policies[other.name].wipes for other in coming):
+        return "the disks are wiped when it comes to the install"
+    return "the disks stay as they are"
 
 
 def _forecast_retry(command: Command, row: StepRow, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:

@@ -26,7 +26,7 @@ class DropAddresses:
     """
 
     name = "drop_addresses"
-    policy = Policy(settle=timedelta(seconds=15))
+    policy = Policy(settle=timedelta(seconds=15), skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read the rows; name the next act on one that is not of the server's own."""

@@ -41,7 +41,7 @@ class FreeDomain(_Domain):
     """Undo of `AssignDomain`: the marker of free servers on every row."""
 
     name = "free_domain"
-    policy = Policy(settle=timedelta(seconds=15))
+    policy = Policy(settle=timedelta(seconds=15), skippable=False)
 
     def target(self, ctx: StepContext) -> str:
         """Give the marker."""

@@ -153,7 +153,7 @@ WITH {NUMBERED},
 a AS (
   UPDATE attempt SET {ATTEMPT_SET},
          state = CASE WHEN command IS DISTINCT FROM %(consumed)s::jsonb AND command IS NOT NULL
-                      THEN 'ready' ELSE %(state)s END,
+                           AND %(state)s <> 'ended' THEN 'ready' ELSE %(state)s END,
          held_since = CASE WHEN %(state)s = 'held' THEN coalesce(held_since, clock_timestamp()) END,
          awaits = CASE WHEN %(state)s = 'waiting' THEN %(awaits)s END,
          seen_from = %(seen_from)s::timestamptz,
@@ -174,7 +174,7 @@ hungry AS (
    WHERE id = (SELECT h.id FROM attempt h, a WHERE h.connection_id = a.connection_id AND h.starved
                 ORDER BY h.resume_at LIMIT 1 FOR UPDATE OF h SKIP LOCKED) RETURNING id),
 {EVENTS}
-SELECT a.state, a.pos, sent.name AS step, sent.undoes, sent.sends, (SELECT id FROM hungry) AS hungry
+SELECT a.state, a.pos, a.command, sent.name AS step, sent.undoes, sent.sends, (SELECT id FROM hungry) AS hungry
   FROM a LEFT JOIN changed sent ON sent.pos = a.pos""",
     **TYPES,
 )
@@ -354,9 +354,13 @@ class EngineStore:
         with self._db.transaction() as session:
             if touched.service_id is not None:
                 session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=touched.service_id)
-            if session.row(SAVE, **values) is None:
+            saved = session.row(SAVE, **values)
+            if saved is None:
                 raise Fenced
             session.rows(END_ATTEMPT, attempt=touched.attempt_id)
+            if saved["command"] is not None:  # given during the last touch: there is nothing left to carry it out on
+                verb = saved["command"]["verb"]
+                _tell(session, touched, Event(EventKind.COMMAND_REFUSED, f"{verb} refused: {TOO_LATE}", {"verb": verb}))
             self._record(session, touched, decision)
             self._conclude_job(session, touched, conclusion)
             self._conclude_claim(session, touched, decision, conclusion)
@@ -606,6 +610,9 @@ class EngineStore:
 #: deadline of a release's first step; the later ones get theirs on arrival
 RELEASE_PATIENCE = timedelta(minutes=30)
 SECRET_AFTER_FAILURE = timedelta(hours=24)  #: then a retry must ask for a new one
+
+
+TOO_LATE = "the attempt ended in the same moment"
 
 
 class _PlaceTaken(Exception):

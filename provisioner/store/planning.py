@@ -235,8 +235,11 @@ class PlanningStore:
     def _plan_on_service(self, session: Session, job: Row, kind: JobKind, recipe: Recipe) -> Planned:
         """Start a job on the server that its service has, unless it has become pointless meanwhile."""
         stands = standing(session, job["service_id"], but=job["id"])
-        if stands.live is not None:
-            self._wait_for(session, job, "job", f"job {stands.live.id} ({stands.live.kind}) goes first")
+        # an open without an attempt waits for stock, a place or a person: what is asked of its server waits behind it
+        opening = next((other for other in stands.queued if other.kind is JobKind.OPEN), None)
+        first = stands.live or opening
+        if first is not None:
+            self._wait_for(session, job, "job", f"job {first.id} ({first.kind}) goes first")
             return Planned(job_id=job["id"])
         turn = due(stands, kind)
         if turn.turn is not Turn.RUN:

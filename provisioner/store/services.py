@@ -14,6 +14,7 @@ from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import OnSale, Placed, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
+from provisioner.store.engine import NEXT_JOB
 from provisioner.store.messages import SEND, wakeup
 
 ON_SALE = """
@@ -25,7 +26,9 @@ SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS de
  WHERE p.name = %(name)s GROUP BY p.id"""
 
 SERVICE = """
-SELECT s.*, (SELECT max(j.id) FROM job j WHERE j.service_id = s.id) AS newest_job FROM service s
+SELECT s.*, (SELECT coalesce(max(j.id) FILTER (WHERE j.kind = 'open'), max(j.id))
+               FROM job j WHERE j.service_id = s.id) AS order_job
+  FROM service s
  WHERE s.panel = %(panel)s AND s.external_ref = %(ref)s FOR UPDATE"""
 
 SEALED = """
@@ -165,7 +168,7 @@ class ServicesStore:
                     f"external_ref {order.external_ref!r} was ordered before with other content; "
                     "use another reference, or send the same order"
                 )
-            placed = Placed(service["id"], service["newest_job"], created=False)
+            placed = Placed(service["id"], service["order_job"], created=False)
         else:
             values = self._values(session, order, package, root, panel, made=made, fingerprint=fingerprint)
             service_id = (
@@ -318,6 +321,7 @@ class ServicesStore:
             session.rows(AS_IT_STANDS, id=job["service_id"])
         _tell(session, job, "commanded", f"cancel by {given.by}: {given.reason}", {"verb": "cancel"})
         _tell(session, job, "job_ended", f"job cancelled: {reason}", {})
+        session.rows(NEXT_JOB, service=job["service_id"])
 
     @staticmethod
     def _hold_queued(session: Session, job: Row, given: Command, *, dry: bool) -> None:

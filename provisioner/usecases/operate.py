@@ -1,11 +1,11 @@
 """On-call's verbs on a job; what is legal when stands in `domain/verbs.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.domain.attempt import Command, Policy, Verb
 from provisioner.domain.naming import storable
-from provisioner.errors import Invalid
+from provisioner.errors import Invalid, Refused
 from provisioner.ports import Services, Waker
 
 REASON_LONGEST = 500
@@ -54,6 +54,27 @@ def swap(job_id: int, who: Operator, *, reason: str, release: bool = False) -> s
 def hold(job_id: int, who: Operator, *, reason: str) -> str:
     """Let a job stand still until it is retried or cancelled. Raises as `skip`."""
     return _give(job_id, Command(Verb.HOLD, by=who.by, reason=_needed(reason, "a hold")), who)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a verb came to on one job of many."""
+
+    job: int
+    does: str  #: what it does to the server, to the disks above all; or why it is refused
+    refused: bool
+
+
+def each(jobs: Iterable[int], verb: Callable[[int], str]) -> Sequence[Said]:
+    """Give *verb* to each of *jobs*, in order; one that is refused does not hinder the next."""
+    return [_one(job, verb) for job in jobs]
+
+
+def _one(job: int, verb: Callable[[int], str]) -> Said:
+    try:
+        return Said(job, verb(job), refused=False)
+    except Refused as error:
+        return Said(job, f"refused: {error}", refused=True)
 
 
 def _give(job_id: int, command: Command, who: Operator) -> str:

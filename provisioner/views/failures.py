@@ -39,10 +39,16 @@ class FailureGroup:
 
 
 def listing(
-    *, reads: Reads, step: str | None = None, location: str | None = None, since: timedelta = timedelta(days=1)
+    *,
+    reads: Reads,
+    state: str | None = None,
+    step: str | None = None,
+    location: str | None = None,
+    since: timedelta = timedelta(days=1),
 ) -> Sequence[Failure]:
-    """Give what failed or is held since then, oldest first."""
-    return [_failure(row) for row in reads.failures(step=step, location=location, seconds=since.total_seconds())]
+    """Give what failed or is held since then, or only what is in *state*, oldest first."""
+    found = reads.failures(step=step, location=location, seconds=since.total_seconds())
+    return [_failure(row) for row in found if state in (None, row["state"])]
 
 
 def grouped(failures: Sequence[Failure]) -> Sequence[FailureGroup]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from provisioner.cli import main
@@ -160,6 +162,74 @@ def test_a_queued_job_is_cancelled_and_tried_again(site: Say) -> None:
     assert retried["state"] == "queued"
 
 
+def hold_all(say: Say, step: str, *jobs: str) -> None:
+    """Let jobs stand as a dead step leaves them: held at *step*, which failed."""
+    url = os.environ["PROVISIONER_DATABASE_URL"].replace("+psycopg2", "")
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor:
+            for job in jobs:
+                cursor.execute(
+                    "WITH a AS (INSERT INTO attempt (job_id, n, connection_id, direction, state, pos, held_since) "
+                    "SELECT %s, 1, c.id, 'forward', 'held', 1, clock_timestamp() FROM connection c RETURNING id), "
+                    "j AS (UPDATE job SET state = 'running', plan_at = NULL WHERE id = %s) "
+                    "INSERT INTO step (attempt_id, direction, pos, name, state, reason_class, outcome) "
+                    "SELECT a.id, 'forward', one.* FROM a, (VALUES (0, 'install_os', 'done', NULL, ''), "
+                    "(1, %s, 'failed', 'site', 'no route'), (2, 'hand_over', 'pending', NULL, '')) one",
+                    (job, job, step),
+                )
+    finally:
+        connection.close()
+
+
+def test_what_is_held_for_one_cause_is_skipped_or_cancelled_together_after_one_question(
+    site: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [str(order(site, f"ord-{n}", f"srv{n}.example.net")["job"]) for n in range(3)]
+    hold_all(site, "ping", *jobs[:2])
+    hold_all(site, "claim", jobs[2])
+    questions: list[str] = []
+
+    def no(question: str, **_: object) -> bool:
+        questions.append(question)
+        return False
+
+    monkeypatch.setattr("typer.confirm", no)
+
+    refused, told, _ = site("job", "skip", "--failed", "--step", "ping", "--reason", "filtered")
+    _, planned, _ = site("job", "cancel", "--failed", "--location", "dc1", "--dry-run")
+    skipped = ask(site, "job", "skip", "--state", "held", "--step", "ping", "--reason", "filtered", "--yes")
+    _, unskipped, _ = site("job", "skip", "--failed", "--step", "claim", "--reason", "filtered", "--yes")
+    cancelled = ask(site, "job", "cancel", "--failed", "--location", "dc1", "--since", "2h", "--yes")
+    elsewhere = ask(site, "job", "cancel", "--failed", "--location", "fra9", "--yes")
+
+    assert refused == Code.REFUSED
+    assert questions == ["skip 2 jobs?"]
+    assert "2 jobs: goes on after ping as if it had been done; nothing checks that it was; the disks stay" in told
+    assert "3 jobs: gives the server back; the disks stay as they are" in planned
+    assert [str(one["job"]) for one in skipped] == jobs[:2]
+    assert f"job {jobs[2]}: refused: job {jobs[2]}: step claim can't be skipped" in unskipped
+    assert [str(one["job"]) for one in cancelled] == jobs[2:], "what was let go on is no longer held"
+    assert elsewhere == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("job", "retry"), "which job?"),
+        (("job", "cancel"), "which job?"),
+        (("job", "skip", "--failed", "--reason", "x"), "which step"),
+        (("job", "skip", "7", "--reason", "x"), "which step"),
+        (("job", "cancel", "--failed", "--since", "2w"), "90m, 2h, 3d"),
+    ],
+)
+def test_a_verb_without_its_whom_is_refused_with_a_sentence(site: Say, words: tuple[str, ...], sentence: str) -> None:
+    code, _, err = site(*words)
+
+    assert code == Code.REFUSED
+    assert sentence in err
+
+
 def test_a_preview_takes_nothing(site: Say) -> None:
     wish = ("--package", "ds-1", "--customer", "c-1", "--login", "alice")
     found = ask(site, "service", "preview", *wish, "--hostname", "alice.example.net", "--os", DEBIAN)
@@ -264,7 +334,7 @@ def test_every_command_has_examples_at_the_foot_of_its_help(capsys: pytest.Captu
         "connection": ("put", "list", "show", "check", "pause", "resume"),
         "package": ("put", "list", "show"),
         "service": ("order", "show", "secrets", "preview"),
-        "job": ("list", "show", "watch", "retry", "cancel"),
+        "job": ("list", "show", "watch", "retry", "cancel", "skip", "swap", "hold"),
         "token": ("create", "list", "revoke"),
         "db": ("upgrade", "current"),
         "key": ("generate",),

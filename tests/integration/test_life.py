@@ -11,7 +11,7 @@ from provisioner.domain.attempt import Command, Verb
 from provisioner.domain.life import Wish
 from provisioner.domain.server import FREE_MARKER, Power
 from provisioner.domain.states import JobKind
-from provisioner.drivers.fake import FakeServer, InstallEnd
+from provisioner.drivers.fake import Call, FakeServer, InstallEnd
 from provisioner.errors import IllegalMove, PoolEmpty
 from provisioner.ports import Sealed
 from tests.site import Site
@@ -187,6 +187,26 @@ def test_a_close_that_fails_half_way_keeps_the_server_and_is_tried_again(site: S
     assert server.owner is None
 
 
+@pytest.mark.parametrize(("step", "act"), [("drop_addresses", "delete_address"), ("free_domain", "set_domain")])
+def test_no_step_of_a_close_can_be_skipped_and_leave_a_free_server_with_a_customers_things(
+    site: Site, server: FakeServer, step: str, act: str
+) -> None:
+    done(site, ask(site, JobKind.ADD_ADDRESS, key="k1", count=1, family="ipv4"))
+    job = ask(site, JobKind.CLOSE)
+
+    def press(_: Call) -> None:
+        site.services.command(job, Command(Verb.HOLD, by="cli anna"), site.policies)
+
+    site.world.fault(act, hook=press)
+    site.run(lambda: held(site))
+
+    with pytest.raises(IllegalMove, match="can't be skipped"):
+        site.services.command(job, Command(Verb.SKIP, by="cli anna", reason="in haste"), site.policies)
+    site.services.command(job, Command(Verb.RETRY, by="cli anna"), site.policies)
+    done(site, job)
+    assert [(row.main, row.domain) for row in server.addresses] == [(True, FREE_MARKER)]
+
+
 def test_a_server_that_became_somebody_elses_is_not_touched(site: Site, server: FakeServer) -> None:
     server.owner = site.world.add_user("stranger").ref
     before = len(site.world.calls(mutating=True))
@@ -298,6 +318,31 @@ def test_a_suspend_asked_during_the_open_runs_after_hand_over(site: Site) -> Non
 
     assert [site.job(job)["state"] for job in (opened, suspended)] == ["succeeded", "succeeded"]
     assert open_ports(server) == [False, False]
+
+
+def test_a_suspend_asked_of_an_order_that_waits_for_stock_is_kept_until_it_is_handed_over(site: Site) -> None:
+    opened = site.order().job_id
+    site.run(lambda: site.job(opened)["waits_for"] == "stock")
+    suspended = ask(site, JobKind.SUSPEND, reason="billing")
+    site.run(lambda: site.job(suspended)["waits_for"] == "job")
+    waiting = site.job(suspended)["reason"]
+    server = site.world.add_server("101")
+    site.run(site.ended(opened, suspended))
+
+    assert waiting == f"job {opened} (open) goes first"
+    assert [site.job(job)["state"] for job in (opened, suspended)] == ["succeeded", "succeeded"]
+    assert (open_ports(server), service(site)["state"]) == ([False, False], "suspended")
+
+
+def test_a_suspend_behind_an_order_that_is_cancelled_without_a_server_ends_with_it(site: Site) -> None:
+    opened = site.order().job_id
+    site.run(lambda: site.job(opened)["waits_for"] == "stock")
+    suspended = ask(site, JobKind.SUSPEND, reason="billing")
+    site.run(lambda: site.job(suspended)["waits_for"] == "job")
+    site.services.command(opened, Command(Verb.CANCEL, by="cli anna"), site.policies)
+    site.run(site.ended(suspended))
+
+    assert [site.job(job)["state"] for job in (opened, suspended)] == ["cancelled", "superseded"]
 
 
 def test_a_suspend_of_an_order_that_fails_is_superseded_with_the_reason(site: Site) -> None:

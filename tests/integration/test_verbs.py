@@ -6,7 +6,7 @@ import pytest
 
 from provisioner.cli.job import span
 from provisioner.domain.server import FREE_MARKER, ServerRef
-from provisioner.drivers.fake import InstallEnd
+from provisioner.drivers.fake import Call, InstallEnd
 from provisioner.errors import IllegalMove, Invalid, NotFound
 from provisioner.store.holds import HoldsStore
 from provisioner.store.reads import ReadsStore
@@ -232,6 +232,25 @@ def test_a_queued_job_is_held_and_let_go(site: Site) -> None:
 
     assert waits == "hold"
     assert site.job(job)["state"] == "succeeded", site.trail()
+
+
+def test_a_verb_that_falls_into_the_last_touch_is_refused_and_the_attempt_ends(site: Site) -> None:
+    site.package()
+    server = site.world.add_server("101")
+    job = site.order().job_id
+
+    def press(_: Call) -> None:
+        operate.hold(job, who(site), reason="a moment too late")
+
+    site.world.fault("edit_server", after=True, skip=1, hook=press)
+    site.run(site.ended(job))
+
+    attempt = site.database.rows("SELECT state, command, result FROM attempt")
+    told = [row["text"] for row in site.database.rows("SELECT text FROM event WHERE kind = 'command_refused'")]
+    assert site.job(job)["state"] == "succeeded"
+    assert [tuple(row.values()) for row in attempt] == [("ended", None, "succeeded")]
+    assert told == ["hold refused: the attempt ended in the same moment"]
+    assert [user.login for user in site.world.users if user.ref == server.owner] == ["userord1"]
 
 
 # --- mass failure -------------------------------------------------------------------------------------------------
