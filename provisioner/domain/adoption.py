@@ -340,7 +340,7 @@ def _server(line: Line, listed: ListedServer | None, package: Package | None) ->
         return
     if listed.ill:
         yield f"server {line.server} can't be believed: {listed.ill}"
-    if package is not None and listed.server_type != package.server_type:
+    if package is not None and package.server_type not in ("", listed.server_type):
         yield f"the server is a {listed.server_type or 'nothing'}, the package sells {package.server_type}"
 
 

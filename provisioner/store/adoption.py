@@ -21,7 +21,9 @@ SERVICES = """
 SELECT s.external_ref, s.state, s.package ->> 'name' AS package, s.customer_ref, coalesce(acc.login, s.login) AS login,
        coalesce(c.name, '') AS connection, coalesce(cl.server_ref, '') AS server,
        EXISTS (SELECT FROM job j WHERE j.service_id = s.id AND j.kind = 'sync' AND j.params ? 'note'
-                  AND j.state NOT IN ('failed', 'cancelled', 'superseded')) AS noted
+                  AND (j.state IN ('queued', 'running', 'interrupted', 'compensating')
+                       OR EXISTS (SELECT FROM attempt a JOIN step st ON st.attempt_id = a.id AND st.name = 'note'
+                                   WHERE a.job_id = j.id AND st.state = 'done'))) AS noted
   FROM service s
   LEFT JOIN claim cl ON cl.id = s.claim_id
   LEFT JOIN connection c ON c.id = cl.connection_id
@@ -54,9 +56,9 @@ acc AS (
      AND account.panel_user_ref = excluded.panel_user_ref
   RETURNING id, connection_id),
 s AS (
-  INSERT INTO service (panel, external_ref, account_id, package_id, package, state, desired, suspended_by,
+  INSERT INTO service (panel, external_ref, account_id, package_id, package, kind, state, desired, suspended_by,
                        customer_ref, login, hostname, os, fingerprint, claim_id, handed_over_at, facts, next_seq)
-  SELECT %(panel)s, %(external_ref)s, acc.id, p.id, %(snapshot)s::jsonb, %(state)s, %(state)s,
+  SELECT %(panel)s, %(external_ref)s, acc.id, p.id, %(snapshot)s::jsonb, p.kind, %(state)s, %(state)s,
          %(suspended_by)s::jsonb, %(customer_ref)s, %(login)s, %(hostname)s, %(os)s, '{"adopted": true}', i.claim,
          clock_timestamp(), %(facts)s::jsonb, 2
     FROM i, acc, package p WHERE p.name = %(package)s
