@@ -3,11 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import PlainTextResponse
 
 from provisioner.api.auth import Admin, Ports
 from provisioner.api.body import IMPORT
 from provisioner.api.errors import documented
-from provisioner.api.schemas import Panel
+from provisioner.api.schemas import NAME, Panel
 from provisioner.usecases import adopt
 from provisioner.usecases.adopt import Adopted
 
@@ -20,6 +21,16 @@ BODY = {"requestBody": {"required": True, "content": {"text/csv": CSV, "text/pla
 
 async def _file(request: Request) -> bytes:
     return await request.body()
+
+
+@router.get(
+    IMPORT, response_class=PlainTextResponse, responses={200: {"content": {"text/csv": CSV}}, **documented(404, 502)}
+)
+def begin(ports: Ports, who: Admin, connection: Annotated[str, Query(pattern=NAME)]) -> PlainTextResponse:
+    """Give a file to begin with: the servers of a connection that customers own and our books do not know."""
+    del who
+    found = adopt.begin(connection, adoptions=ports.adoptions, audits=ports.audits, drivers=ports.drivers)
+    return PlainTextResponse(found, media_type="text/csv")
 
 
 @router.post(IMPORT, openapi_extra=BODY, responses=documented(409, 413))

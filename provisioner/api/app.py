@@ -55,7 +55,7 @@ def create_app(ports: App) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.ports = ports
-    for part in (services, adoption, life, jobs, answers, servers, catalogue, tickets, health, metrics):
+    for part in (adoption, services, life, jobs, answers, servers, catalogue, tickets, health, metrics):
         app.include_router(part.router)
     app.get("/docs", include_in_schema=False)(_docs)
     errors.register(app)

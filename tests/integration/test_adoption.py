@@ -579,3 +579,16 @@ def test_what_the_api_refuses_is_one_sentence(api: Served, data: bytes, who: str
 
     assert (answer.status, sentence in answer.detail) == (status, True), answer.text
     assert api.ports.database.value("SELECT count(*) FROM service") == 0
+
+
+def test_the_api_gives_a_file_to_begin_with(api: Served) -> None:
+    answer = api.get("/v1/services/import?connection=dc1")
+    drafted = list(csv.DictReader(answer.text.splitlines()))
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert [(row["server"], row["package"], row["login"]) for row in drafted] == [
+        ("101", "small", "user0"),
+        ("102", "small", "user0"),
+    ]
+    assert api.get("/v1/services/import?connection=dc9").status == 404
+    assert api.get("/v1/services/import?connection=dc1", who="billing").status == 403
