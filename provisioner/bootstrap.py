@@ -26,6 +26,7 @@ from provisioner.errors import BadConfig, Invalid
 from provisioner.ports import Waker
 from provisioner.prober import NetworkProber, ProbeKind, can_send_icmp, parse_probe
 from provisioner.store import migrate
+from provisioner.store.adoption import AdoptionStore
 from provisioner.store.audit import AuditStore
 from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
@@ -79,6 +80,7 @@ class App:
     keys: KeysStore
     installation: InstallationStore
     audits: AuditStore
+    adoptions: AdoptionStore
     tickets: TicketsStore
     questions: QuestionsStore
     desks: DeskRegistry
@@ -153,6 +155,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         keys=KeysStore(database),
         installation=InstallationStore(database),
         audits=AuditStore(database, spans),
+        adoptions=AdoptionStore(database),
         tickets=TicketsStore(database, spans, texts(settings.texts_file)),
         questions=QuestionsStore(database),
         desks=DeskRegistry({"email": _mail(settings, spans)}),

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from provisioner.domain.adoption import Adoption, Ledger
 from provisioner.domain.attempt import Attempt, Command, Policy, StepRow
 from provisioner.domain.audit import Books, Finding
 from provisioner.domain.catalogue import Caller, ConnectionSettings, Outlook, Role, Token
@@ -1028,6 +1029,22 @@ class Round:
     listing: Listing | None  #: None: not read yet
     users: Sequence[User] | None  #: None: not read yet
     read: frozenset[ServerRef]  #: what earlier turns have read, or could not
+
+
+class Adoptions(Protocol):
+    """The store as the import of a fleet sees it."""
+
+    def halted(self) -> str:
+        """Say why nobody may act, "" when all may."""
+        ...
+
+    def ledger(self, panel: str, connections: Sequence[str], refs: Sequence[str]) -> Ledger:
+        """Give our books of *connections*, and of *panel*'s services of those references."""
+        ...
+
+    def adopt(self, one: Adoption, *, panel: str, by: str) -> bool:
+        """Write one down in one commit; False when somebody else was faster, or we are halted."""
+        ...
 
 
 class Audits(Protocol):

@@ -10,10 +10,12 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provisioner.api.errors import problem
+from provisioner.domain import adoption
 from provisioner.domain.naming import storable
 from provisioner.errors import Invalid
 
 BYTES_MOST = 64 * 1024
+IMPORT = "/v1/services/import"  #: the one call whose body is a file, no JSON
 DEPTH_MOST = 32
 FORMS = "/answer/"  #: the page for people sends no JSON
 
@@ -34,17 +36,19 @@ class Guard:
             answer = problem(HTTPStatus.BAD_REQUEST, "unstorable", "the address holds a NUL character; remove it")
             await answer(scope, receive, send)
             return
+        is_file = scope["path"] == IMPORT
+        most = adoption.BYTES_MOST if is_file else BYTES_MOST
         try:
-            body = await _read(receive)
+            body = await _read(receive, most)
         except _Gone:
             return  # half a call is none: a verb whose body may be empty would else be obeyed
         if body is None:
-            text = f"the body is larger than {BYTES_MOST // 1024} KiB; send less"
+            text = f"the body is larger than {most // 1024} KiB; send less"
             answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", text, headers={"Connection": "close"})
             await answer(scope, receive, send)
             return
         form = scope["method"] == "POST" and scope["path"].startswith(FORMS)
-        if body and not form and (why_not := _unreadable(body)):
+        if body and not form and not is_file and (why_not := _unreadable(body)):
             await problem(HTTPStatus.BAD_REQUEST, "unreadable", why_not)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
@@ -54,7 +58,7 @@ class _Gone(Exception):
     """The client went away before its body was whole."""
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, most: int) -> bytes | None:
     """Give the whole body, None once it is too large: what it says of its own length is not believed."""
     parts, size = [], 0
     while True:
@@ -63,7 +67,7 @@ async def _read(receive: Receive) -> bytes | None:
             raise _Gone
         part: bytes = message.get("body", b"")
         size += len(part)
-        if size > BYTES_MOST:
+        if size > most:
             return None
         parts.append(part)
         if not message.get("more_body", False):

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from provisioner.domain.catalogue import ConnectionSettings
 from provisioner.domain.connection import TlsPolicy
 from provisioner.domain.matters import Department
+from provisioner.domain.naming import REFERENCE
 from provisioner.domain.service import OnFailure, Order, Package, ServiceKind, SuspendBy
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,99}$"
 BIG = 2**63 - 1
 
 Name = Annotated[str, Path(pattern=NAME, description="Lower-case letters, digits, dots, hyphens, underscores.")]

@@ -8,6 +8,7 @@ import typer
 
 from provisioner import __version__
 from provisioner.cli import (
+    adopt,
     audit,
     connection,
     db,
@@ -76,6 +77,7 @@ def make() -> typer.Typer:
         app.add_typer(noun, name=name)
     stock.register(app)
     audit.register(app)
+    adopt.register(app)
     doctor.register(app)
     processes.register(app)
     return app

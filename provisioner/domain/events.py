@@ -11,6 +11,7 @@ class EventKind(StrEnum):
 
     ORDERED = "ordered"  #: an order was accepted
     ASKED = "asked"  #: something was asked of a service
+    ADOPTED = "adopted"  #: a server that was sold before us is in our books
     CONFIGURED = "configured"  #: the service as it was last read, with what differs from before
     WAITING = "waiting"  #: a job waits for stock, the site or a person
     ATTEMPT_STARTED = "attempt_started"  #: a candidate was taken

@@ -15,6 +15,8 @@ SYSTEM_LOGINS = frozenset(
 )  # fmt: skip
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 HOSTNAME_LENGTH = 253
+#: a service's reference at billing, as it may stand in an address of the API
+REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:@+=,-]{0,99}$"
 
 
 def storable(text: str, *, field: str, longest: int = 1000) -> str:

@@ -16,6 +16,7 @@ from provisioner.steps.domain import AssignDomain, FreeDomain
 from provisioner.steps.hand_over import HandOver
 from provisioner.steps.inspection import Inspect
 from provisioner.steps.install import CancelInstall, InstallOs
+from provisioner.steps.note import Note
 from provisioner.steps.password import ChangePassword
 from provisioner.steps.ping import Ping
 from provisioner.steps.power import PowerOff, PowerOn, Reboot
@@ -62,6 +63,7 @@ DELETE_ADDRESS: tuple[Step, ...] = (DeleteAddress(), ReadBack())
 CHANGE_PASSWORD: tuple[Step, ...] = (ChangePassword(),)
 REINSTALL: tuple[Step, ...] = (InstallOs(), Ping(), ReadBack())  # wipes the disks
 SYNC: tuple[Step, ...] = (ReadBack(),)
+NOTE: tuple[Step, ...] = (Note(), ReadBack())  # a sync that is asked to leave our line, after an import
 POWER: Mapping[str, tuple[Step, ...]] = {
     "on": (PowerOn(), ReadBack()),
     "off": (PowerOff(), ReadBack()),
@@ -107,8 +109,9 @@ RECIPES: Mapping[JobKind, tuple[Step, ...]] = {
 
 
 def every_recipe() -> Iterator[tuple[JobKind, tuple[Step, ...]]]:
-    """Give each kind of job with its steps; `power` once for each thing that it may be asked."""
+    """Give each kind of job with its steps; `power` and `sync` once for each thing that they may be asked."""
     yield from RECIPES.items()
+    yield JobKind.SYNC, NOTE
     for steps in POWER.values():
         yield JobKind.POWER, steps
 
@@ -119,6 +122,8 @@ def steps_of(
     """Give the steps of one job. Raises `KeyError` for a power state that there is not."""
     if service is ServiceKind.COLOCATION and kind in COLOCATION:
         return COLOCATION[kind]
+    if kind is JobKind.SYNC and params.get("note"):
+        return NOTE
     return POWER[params["state"]] if kind is JobKind.POWER else RECIPES[kind]
 
 
