@@ -10,7 +10,19 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 
 from provisioner import __version__
-from provisioner.api import answers, catalogue, errors, health, jobs, life, metrics, servers, services, tickets
+from provisioner.api import (
+    answers,
+    callbacks,
+    catalogue,
+    errors,
+    health,
+    jobs,
+    life,
+    metrics,
+    servers,
+    services,
+    tickets,
+)
 from provisioner.api.body import Guard
 from provisioner.api.docs import PAGE, POLICY
 from provisioner.bootstrap import App
@@ -43,7 +55,7 @@ def create_app(ports: App) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.ports = ports
-    for part in (services, life, jobs, answers, servers, catalogue, tickets, health, metrics):
+    for part in (services, life, jobs, answers, servers, catalogue, tickets, callbacks, health, metrics):
         app.include_router(part.router)
     app.get("/docs", include_in_schema=False)(_docs)
     errors.register(app)

@@ -9,6 +9,7 @@ import typer
 from provisioner import __version__
 from provisioner.cli import (
     audit,
+    callback,
     connection,
     db,
     department,
@@ -69,6 +70,7 @@ def make() -> typer.Typer:
         ("server", server.app),
         ("department", department.app),
         ("ticket", ticket.app),
+        ("callback", callback.app),
         ("token", token.app),
         ("db", db.app),
         ("key", key.app),

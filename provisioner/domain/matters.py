@@ -33,6 +33,7 @@ class Kind(StrEnum):
     FAILED = "failed"  #: jobs failed for good, and not for what was ordered
     QUARANTINED = "quarantined"  #: servers are out of sale: a step failed on them
     RELEASE = "release"  #: an undo did not end
+    CALLBACK = "callback"  #: a billing panel is not told
     AUDIT = "audit"  #: panel and database differ
     PLACE = "place"  #: a customer's machine is to be put into its rack
     REMOVE = "remove"  #: and to be taken out
@@ -92,6 +93,8 @@ def matter(told: Told) -> str:
             return _key(kind, told.data.get("question"))
         case EventKind.PERSON_OVERDUE:
             return _key(Kind.OVERDUE, told.data.get("question"))
+        case EventKind.CALLBACK_FAILED:
+            return _key(Kind.CALLBACK, told.data.get("panel"))
         case EventKind.INSTALLATION_HALTED:  # an event on each connection: a department hears it once
             return _key(Kind.HALTED, told.department)
         case EventKind.JOB_ENDED if told.quarantined:
@@ -170,6 +173,7 @@ def _facts(told: Told, count: int, language: str) -> dict[str, object]:
         "job": told.job or "-",
         "job_kind": told.job_kind or "-",
         "order": told.order or LABELS[language].nobody,
+        "panel": told.data.get("panel") or "-",
         "token": told.by.removeprefix("token ") or "-",
         "count": count,
         "link": LINK,
@@ -221,6 +225,7 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.FAILED: ("connection", "job_kind", "step", "class"),
     Kind.QUARANTINED: ("connection", "step"),
     Kind.RELEASE: ("connection", "claim"),
+    Kind.CALLBACK: ("panel",),
     Kind.AUDIT: ("connection",),
     Kind.PLACE: ("question",),
     Kind.REMOVE: ("question",),
@@ -336,6 +341,15 @@ WORDS: Mapping[str, Mapping[Kind, Words]] = {
                 "provisioner job show {job}",
             ),
             over="{connection}: nothing is left to be cleaned up under claim {claim}.",
+        ),
+        Kind.CALLBACK: Words(
+            subject="billing {panel}: its receiver takes no callbacks",
+            todo=(
+                "Until it does, {panel} does not hear what became of its services; the work itself goes on.",
+                "Look at its receiver, then at what we know of it: provisioner callback list",
+                "When it answers again: provisioner callback replay {panel} --failed",
+            ),
+            over="billing {panel}: nothing is given up any more.",
         ),
         Kind.AUDIT: Words(
             subject="{connection}: the audit found what was not there before",
