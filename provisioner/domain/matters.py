@@ -73,21 +73,26 @@ class Told:
     quarantined: Mapping[str, str] = field(default_factory=dict)  #: servers that the job left out of sale → why
 
 
+#: events of which one connection has one matter
+OF_A_PLACE: Mapping[EventKind, Kind] = {
+    EventKind.CONNECTION_PAUSED: Kind.PAUSED,
+    EventKind.AUDIT_FOUND: Kind.AUDIT,
+}
+
+
 def matter(told: Told) -> str:
     """Give the key of the matter that an event belongs to, "" for one that nobody must hear of."""
     match told.kind:
         case EventKind.CONNECTION_RESTRICTED:
             return _key(Kind.RESTRICTED, told.connection, told.data.get("step"))
-        case EventKind.CONNECTION_PAUSED:
-            return _key(Kind.PAUSED, told.connection)
+        case EventKind.CONNECTION_PAUSED | EventKind.AUDIT_FOUND:
+            return _key(OF_A_PLACE[told.kind], told.connection)
         case EventKind.HELD if "step" in told.data:
             return _key(Kind.HELD, told.connection, told.data["step"], told.data.get("class"))
         case EventKind.HELD:  # no attempt yet: the blast guard, which tells once a caller
             return _key(Kind.GUARD, told.by)
         case EventKind.RELEASE_INCOMPLETE:
             return _key(Kind.RELEASE, told.connection, told.claim)
-        case EventKind.AUDIT_FOUND:
-            return _key(Kind.AUDIT, told.connection)
         case EventKind.PERSON_ASKED:
             kind = Kind.PLACE if told.data.get("asks") == QuestionKind.PLACED else Kind.REMOVE
             return _key(kind, told.data.get("question"))
