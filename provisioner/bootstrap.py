@@ -28,6 +28,7 @@ from provisioner.prober import NetworkProber, ProbeKind, can_send_icmp, parse_pr
 from provisioner.store import migrate
 from provisioner.store.adoption import AdoptionStore
 from provisioner.store.audit import AuditStore
+from provisioner.store.callbacks import CallbacksStore
 from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
@@ -52,9 +53,11 @@ from provisioner.usecases.answer import link_token
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyFile, KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
+from provisioner.webhook import WebhookSender, networks
 
 TEXTS_MOST = 1_000_000  #: bytes of a file with texts
-DESK_SECONDS = 10.0  #: total limit of one conversation with a desk, where a call to a DCIM has no shorter one
+#: total limit of one conversation with a desk or a billing panel, where a call to a DCIM has no shorter one
+DESK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class App:
     tickets: TicketsStore
     questions: QuestionsStore
     desks: DeskRegistry
+    callbacks: CallbacksStore
+    webhooks: WebhookSender
     listener: Listener
     vault: KeyVault
     drivers: Registry
@@ -159,6 +164,12 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         tickets=TicketsStore(database, spans, texts(settings.texts_file)),
         questions=QuestionsStore(database),
         desks=DeskRegistry({"email": _mail(settings, spans)}),
+        callbacks=CallbacksStore(database, spans),
+        webhooks=WebhookSender(
+            allowed=networks(settings.callback_networks),
+            ca_file=settings.callback_ca_file,
+            total_seconds=min(DESK_SECONDS, spans.call),
+        ),
         listener=Listener(database),
         vault=vault,
         drivers=Registry(EndpointLoader(database, vault, spans)),

@@ -305,6 +305,10 @@ class Waker(Protocol):
         """Ask for a message to be handed to its desk."""
         ...
 
+    def callback(self, panel: str) -> None:
+        """Ask for a billing panel to be told what is due for it."""
+        ...
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell readers of Flower that a task died with its worker."""
         ...
@@ -720,6 +724,86 @@ class Tickets(Protocol):
         ...
 
 
+# --- callbacks to billing -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A service that its billing panel is to be told of; the state itself is read when it is sent."""
+
+    key: str  #: the same for every try, and another one when something newer happened
+    panel: str
+    service_id: int
+    external_ref: str
+    sequence: int  #: of the event that it tells of, or a later one
+    replay: int  #: ms since 1970 of the replay that it is of; 0: of none
+    url: str = field(repr=False)
+    secret: bytes = field(repr=False)  #: sealed
+    tries: int  #: this one included
+    owner: str
+    last_try: bool  #: the service is given up when this fails, too
+    given_up: bool  #: all of the panel's are
+
+
+class Callbacks(Protocol):
+    """The store as callbacks see it."""
+
+    def ask(self, panel: str | None = None) -> Sequence[str]:
+        """Give the panels, or of them *panel*, that a callback is due for and nobody was asked to send to."""
+        ...
+
+    def take(self, panel: str, owner: str) -> Callback | None:
+        """Lease the panel's turn and what is longest due; None while somebody else sends, it rests, or none is due."""
+        ...
+
+    def sent(self, callback: Callback) -> None:
+        """Record that billing took it, give the turn back; what is newer stays due."""
+        ...
+
+    def put_off(self, callback: Callback, why: str) -> None:
+        """Record why billing did not take it, give the turn back; tried again with growing distance, then given up."""
+        ...
+
+    def check_panel(self, panel: str) -> None:
+        """Return for a panel that a token or a service names. Raises `Invalid`."""
+        ...
+
+    def has_secret(self, panel: str) -> bool:
+        """Say whether the panel has a callback, and with it a secret."""
+        ...
+
+    def put(self, panel: str, url: str, sealed: tuple[bytes, str] | None) -> None:
+        """Make or change a panel's callback; None keeps its secret. Raises `NotFound` when there is none to keep."""
+        ...
+
+    def delete(self, panel: str) -> None:
+        """Forget a panel's callback, its secret, and what waits for it. Raises `NotFound`."""
+        ...
+
+    def replay(self, panel: str, *, ref: str | None, since: timedelta | None, failed: bool) -> int:
+        """Tell a panel anew of some of its services, or all; returns of how many. Raises `NotFound`."""
+        ...
+
+
+class Webhooks(Protocol):
+    """A way to call an address that somebody typed in; never a private one, unless it is allowed."""
+
+    def check(self, url: str) -> str:
+        """Say why *url* could not be called now, "" when it can. Raises `Invalid` for what is no address."""
+        ...
+
+    def post(self, url: str, *, secret: str, key: str, body: bytes) -> None:
+        """
+        Post *body*, signed; return when it was answered with 2xx. Safe to repeat under the same *key*.
+
+        Raises:
+            Unreachable: nothing was sent.
+            Unsure: something was sent, and no whole answer came.
+            Retryable: it was answered with anything but 2xx.
+        """
+        ...
+
+
 # --- the store as catalogue and views see it ----------------------------------------------------------------------
 
 Facts = Mapping[str, Any]  #: what a view is made of: one row, its JSON parts decoded, no secret in it
@@ -875,6 +959,10 @@ class Reads(Protocol):
 
     def findings(self, connection: str | None) -> Sequence[Facts]:
         """Give what the last audits found and that is still there."""
+        ...
+
+    def callbacks(self) -> Sequence[Facts]:
+        """List the callbacks with what waits; never a secret."""
         ...
 
     def departments(self) -> Sequence[Facts]:

@@ -118,6 +118,10 @@ class CeleryWaker:
         """Ask for a message to be handed to its desk."""
         self._send(self._hidden, "control.deliver", queue=OUTBOX, expires=CONTROL_EXPIRES)
 
+    def callback(self, panel: str) -> None:
+        """Ask for a billing panel to be told what is due for it."""
+        self._send(self._hidden, "control.callback", kwargs={"panel": panel}, queue=OUTBOX, expires=CONTROL_EXPIRES)
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell readers of Flower that a task died with its worker: else it stays STARTED for ever."""
         if not task_id or not worker:
@@ -187,6 +191,10 @@ class BackgroundWaker:
     def deliver(self) -> None:
         """Ask soon for a message to be handed to its desk."""
         self._later(self._waker.deliver)
+
+    def callback(self, panel: str) -> None:
+        """Ask soon for a billing panel to be told."""
+        self._later(lambda: self._waker.callback(panel))
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell soon."""

@@ -128,6 +128,7 @@ class Served:
             planner=ports.planner,
             quarantine=ports.quarantine,
             tickets=ports.tickets,
+            callbacks=ports.callbacks,
             waker=self.waker,
             policies=ports.policies,
             spans=ports.spans,

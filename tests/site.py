@@ -14,6 +14,7 @@ from provisioner.domain.spans import Spans
 from provisioner.domain.wording.texts import SHIPPED
 from provisioner.drivers.fake import FakeDatacentre, FakeDriver, FakeProber
 from provisioner.ports import Driver, Placed, Wakeup
+from provisioner.store.callbacks import CallbacksStore
 from provisioner.store.database import Database, as_json
 from provisioner.store.engine import EngineStore
 from provisioner.store.life import LifeStore
@@ -51,6 +52,7 @@ class ListWaker:
     sent: list[Wakeup] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     deliveries: int = 0
+    callbacks: list[str] = field(default_factory=list)
 
     def wake(self, wakeups: Sequence[Wakeup]) -> None:
         self.messages.extend(wakeups)
@@ -67,6 +69,9 @@ class ListWaker:
 
     def deliver(self) -> None:
         self.deliveries += 1
+
+    def callback(self, panel: str) -> None:
+        self.callbacks.append(panel)
 
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         self.losses.append(task_id)
@@ -102,6 +107,7 @@ class Site:
         self.quarantine = QuarantineStore(self.database)
         self.tickets = TicketsStore(self.database, spans, SHIPPED)
         self.questions = QuestionsStore(self.database)
+        self.callbacks = CallbacksStore(self.database, spans)
         self.observer = ObserverStore(self.database, spans)
         self.services = ServicesStore(self.database)
         self.life = LifeStore(self.database, spans)
@@ -187,6 +193,7 @@ class Site:
             planner=self.planner,
             quarantine=self.quarantine,
             tickets=self.tickets,
+            callbacks=self.callbacks,
             waker=self.waker,
             policies=self.policies,
             spans=self.spans,

@@ -7,11 +7,13 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from provisioner import bootstrap
 from provisioner.usecases import audit as auditor
+from provisioner.usecases import callback as billing
 from provisioner.usecases.observe import observe as read_list
 from provisioner.usecases.recipes import task_names
 from provisioner.usecases.reconcile import reconcile as tick
 from provisioner.usecases.run_step import run_step
 from provisioner.usecases.tell import deliver as hand_over
+from provisioner.views.callbacks import body as callback_body
 from workers.app import app, settings, wiring
 
 
@@ -48,6 +50,7 @@ def reconcile() -> dict[str, int]:
             planner=ports.planner,
             quarantine=ports.quarantine,
             tickets=ports.tickets,
+            callbacks=ports.callbacks,
             waker=ports.waker,
             policies=ports.policies,
             spans=ports.spans,
@@ -78,6 +81,22 @@ def deliver() -> str:
         desks=ports.desks,
         waker=ports.waker,
         link=bootstrap.answer_link(ports),
+        interrupted=(SoftTimeLimitExceeded,),
+    )
+
+
+@app.task(name="control.callback", send_events=False)
+def callback(*, panel: str) -> str:
+    """Tell one billing panel of one service."""
+    ports = wiring()
+    return billing.send(
+        panel,
+        owner=bootstrap.owner(settings),
+        callbacks=ports.callbacks,
+        webhooks=ports.webhooks,
+        vault=ports.vault,
+        body=lambda one: callback_body(one, reads=ports.reads),
+        waker=ports.waker,
         interrupted=(SoftTimeLimitExceeded,),
     )
 

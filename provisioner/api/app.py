@@ -13,6 +13,7 @@ from provisioner import __version__
 from provisioner.api import (
     adoption,
     answers,
+    callbacks,
     catalogue,
     errors,
     health,
@@ -55,7 +56,7 @@ def create_app(ports: App) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.ports = ports
-    for part in (adoption, services, life, jobs, answers, servers, catalogue, tickets, health, metrics):
+    for part in (adoption, services, life, jobs, answers, servers, catalogue, tickets, callbacks, health, metrics):
         app.include_router(part.router)
     app.get("/docs", include_in_schema=False)(_docs)
     errors.register(app)

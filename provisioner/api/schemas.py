@@ -19,6 +19,7 @@ Name = Annotated[str, Path(pattern=NAME, description="Lower-case letters, digits
 Reference = Annotated[str, Path(pattern=REFERENCE, description="The service's reference at billing.")]
 JobNumber = Annotated[int, Path(ge=1, le=BIG, description="The job's id.")]
 Panel = Annotated[str | None, Query(max_length=100, description="Whose service, where panels have the same reference.")]
+PanelName = Annotated[str, Path(min_length=1, max_length=100, description="The billing panel, as its token names it.")]
 After = Annotated[int, Query(ge=0, le=BIG, description="Events after this number: `next_after` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Short = Annotated[str, Field(min_length=1, max_length=200)]
@@ -125,6 +126,15 @@ class DepartmentBody(Body):
     def department(self, name: str) -> Department:
         """Give the department called *name*."""
         return Department(name=name, address=self.address, language=self.language)
+
+
+class CallbackBody(Body):
+    """Where a billing panel hears of its services."""
+
+    url: str = Field(
+        min_length=8, max_length=1000, description="Where to POST.", examples=["https://billing.example.net/hook"]
+    )
+    new_secret: bool = Field(default=False, description="Make a new secret; the old one signs nothing any more.")
 
 
 class PackageBody(Body):

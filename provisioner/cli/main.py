@@ -10,6 +10,7 @@ from provisioner import __version__
 from provisioner.cli import (
     adopt,
     audit,
+    callback,
     connection,
     db,
     department,
@@ -70,6 +71,7 @@ def make() -> typer.Typer:
         ("server", server.app),
         ("department", department.app),
         ("ticket", ticket.app),
+        ("callback", callback.app),
         ("token", token.app),
         ("db", db.app),
         ("key", key.app),

@@ -20,7 +20,7 @@ CELERY = (sys.executable, "-m", "celery", "-A", "workers.app")
 def register(app: typer.Typer) -> None:
     """Put the commands of this file on *app*."""
     app.command("api", epilog=examples("api", "api --host 127.0.0.1 --port 8080"))(api)
-    app.command("worker", epilog=examples("worker", "worker --queues control,outbox --concurrency 2"))(worker)
+    app.command("worker", epilog=examples("worker", "worker --queues control,outbox --concurrency 4"))(worker)
     app.command("beat", epilog=examples("beat"))(beat)
     app.command("flower", epilog=examples("flower --port 5555", "flower --basic-auth-file flower.auth --read-only"))(
         flower

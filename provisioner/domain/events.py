@@ -34,6 +34,7 @@ class EventKind(StrEnum):
     CONNECTION_RESTRICTED = "connection_restricted"
     CONNECTION_PAUSED = "connection_paused"
     CONNECTION_HEALED = "connection_healed"
+    CALLBACK_FAILED = "callback_failed"  #: billing was not told for too long
     AUDIT_FOUND = "audit_found"  #: panel and database differ in a way that they did not at the last audit
     PERSON_ASKED = "person_asked"  #: a step is done by people: the department in charge was asked
     PERSON_OVERDUE = "person_overdue"  #: nobody answered in time

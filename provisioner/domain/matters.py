@@ -33,6 +33,7 @@ class Kind(StrEnum):
     FAILED = "failed"  #: jobs failed for good, and not for what was ordered
     QUARANTINED = "quarantined"  #: servers are out of sale: a step failed on them
     RELEASE = "release"  #: an undo did not end
+    CALLBACK = "callback"  #: a billing panel is not told
     AUDIT = "audit"  #: panel and database differ
     PLACE = "place"  #: a customer's machine is to be put into its rack
     REMOVE = "remove"  #: and to be taken out
@@ -109,6 +110,7 @@ _MATTERS: Mapping[str, Callable[[Told], tuple[object, ...]]] = {
     EventKind.AUDIT_FOUND: lambda told: (Kind.AUDIT, told.connection),
     EventKind.PERSON_ASKED: _asked,
     EventKind.PERSON_OVERDUE: lambda told: (Kind.OVERDUE, told.data.get("question")),
+    EventKind.CALLBACK_FAILED: lambda told: (Kind.CALLBACK, told.data.get("panel")),
     # an event on each connection: a department hears it once
     EventKind.INSTALLATION_HALTED: lambda told: (Kind.HALTED, told.department),
     EventKind.JOB_ENDED: _ended,
@@ -177,6 +179,7 @@ def _facts(told: Told, count: int, labels: "Labels") -> dict[str, object]:
         "job": told.job or "-",
         "job_kind": told.job_kind or "-",
         "order": _order(told, labels) or labels.nobody,
+        "panel": told.data.get("panel") or "-",
         "token": told.by.removeprefix("token ") or "-",
         "department": told.data.get("department") or told.department or "-",
         "count": count,
@@ -233,6 +236,7 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.FAILED: ("connection", "job_kind", "step", "class"),
     Kind.QUARANTINED: ("connection", "step"),
     Kind.RELEASE: ("connection", "claim"),
+    Kind.CALLBACK: ("panel",),
     Kind.AUDIT: ("connection",),
     Kind.PLACE: ("question",),
     Kind.REMOVE: ("question",),
@@ -252,6 +256,7 @@ MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.PLACE: _QUESTION,
     Kind.REMOVE: _QUESTION,
     Kind.OVERDUE: ("asked",),
+    Kind.CALLBACK: ("panel",),
 }
 
 

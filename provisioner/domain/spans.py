@@ -38,6 +38,7 @@ class Spans:
     tell_stuck: int = 6  #: tries of one message before another department hears that it is stuck
     spread_window: float = 86400.0  #: servers that went out of sale are counted this far back
     spread_servers: int = 5  #: of one connection before those in charge hear that its quarantine grows
+    callback_most: float = 3 * 86400.0  #: billing is tried for so long, then a person must look
     secrets_kept: float = 7 * 86400.0  #: one-time passwords after hand-over
     worker_beat: float = 10.0  #: between two signs of life of a worker
     blast_window: float = 3600.0  #: the blast guard counts what one token asked for this far back

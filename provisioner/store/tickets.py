@@ -110,6 +110,9 @@ SELECT t.id, t.matter, t.count, d.language
         AND q.ended_at IS NULL AND NOT q.site)
    WHEN 'release' THEN EXISTS (
      SELECT FROM attempt a WHERE a.claim_id = nullif(split_part(t.matter, ':', 3), '')::bigint AND a.state <> 'ended')
+   WHEN 'callback' THEN EXISTS (
+     SELECT FROM callback_due d WHERE d.failed_at IS NOT NULL
+        AND replace(d.panel, ':', ';') = split_part(t.matter, ':', 2))
    WHEN 'audit' THEN EXISTS (SELECT FROM finding f WHERE f.connection_id = c.id AND f.gone_at IS NULL)
    WHEN 'place' THEN EXISTS ({WAITING})
    WHEN 'remove' THEN EXISTS ({WAITING})

@@ -9,8 +9,8 @@ from provisioner.domain.attempt import Policy
 from provisioner.domain.service import ServiceKind
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
-from provisioner.ports import Planner, Quarantine, Reconciler, Tickets, Waker
-from provisioner.usecases import tell
+from provisioner.ports import Callbacks, Planner, Quarantine, Reconciler, Tickets, Waker
+from provisioner.usecases import callback, tell
 from provisioner.usecases.recipes import Recipe, recipe
 
 log = structlog.get_logger()
@@ -24,6 +24,7 @@ def reconcile(
     planner: Planner,
     quarantine: Quarantine,
     tickets: Tickets,
+    callbacks: Callbacks,
     waker: Waker,
     policies: Mapping[str, Policy],
     spans: Spans,
@@ -51,6 +52,7 @@ def reconcile(
     if sweep:
         reconciler.sweep()
     told = tell.project(tickets=tickets, waker=waker, sweep=sweep)
+    callback.wake(callbacks=callbacks, waker=waker)
     return {"expired": len(lost), "due": len(due), "planned": planned, "lists": len(lists), "told": told}
 
 

@@ -236,5 +236,8 @@ class Silent:
     def deliver(self) -> None:
         """Ask for nothing."""
 
+    def callback(self, panel: str) -> None:
+        """Ask for nothing."""
+
     def lost(self, task_id: str, worker: str, sentence: str) -> None:
         """Tell nobody."""

@@ -25,6 +25,7 @@ def measure(house: House, *, parked: int, rounds: int) -> Iterator[Figure]:
                 planner=app.planner,
                 quarantine=app.quarantine,
                 tickets=app.tickets,
+                callbacks=app.callbacks,
                 waker=seed.Silent(),
                 policies=app.policies,
                 spans=app.spans,

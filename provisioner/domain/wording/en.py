@@ -82,6 +82,15 @@ EN = Wording(
             ),
             over="{connection}: nothing is left to be cleaned up under claim {claim}.",
         ),
+        Kind.CALLBACK: Words(
+            subject="billing {panel}: its receiver takes no callbacks",
+            todo=(
+                "Until it does, {panel} does not hear what became of its services; the work itself goes on.",
+                "Look at its receiver, then at what we know of it: provisioner callback list",
+                "When it answers again: provisioner callback replay {panel} --failed",
+            ),
+            over="billing {panel}: nothing is given up any more.",
+        ),
         Kind.AUDIT: Words(
             subject="{connection}: the audit found what was not there before",
             todo=(

@@ -82,6 +82,15 @@ RU = Wording(
             ),
             over="{connection}: по резервированию {claim} очищать больше нечего.",
         ),
+        Kind.CALLBACK: Words(
+            subject="биллинг {panel}: приёмник не принимает уведомления",
+            todo=(
+                "До тех пор {panel} не узнаёт, что стало с его услугами; сама работа продолжается.",
+                "Проверьте приёмник, затем посмотрите, что о нём известно: provisioner callback list",
+                "Когда он снова отвечает: provisioner callback replay {panel} --failed",
+            ),
+            over="биллинг {panel}: неотправленных уведомлений больше нет.",
+        ),
         Kind.AUDIT: Words(
             subject="{connection}: сверка нашла то, чего раньше не было",
             todo=(

@@ -2,7 +2,7 @@
 
 from provisioner.ports import Facts
 from provisioner.store.database import Database
-from provisioner.store.reads import findings, fleet, jobs, servers, services, site, stock, tickets
+from provisioner.store.reads import callbacks, findings, fleet, jobs, servers, services, site, stock, tickets
 
 
 class ReadsStore:
@@ -62,6 +62,10 @@ class ReadsStore:
     def findings(self, connection: str | None) -> list[Facts]:
         """Give what the last audits found and that is still there."""
         return findings.findings(self._db, connection)
+
+    def callbacks(self) -> list[Facts]:
+        """List the callbacks with what waits; never a secret."""
+        return callbacks.callbacks(self._db)
 
     def departments(self) -> list[Facts]:
         """List the departments with the connections that they are in charge of."""

@@ -45,6 +45,7 @@ EXAMPLES = {
         "quarantined:dc1:install_os",
     ),
     Kind.RELEASE: (told(EventKind.RELEASE_INCOMPLETE, step="release"), "release:dc1:3"),
+    Kind.CALLBACK: (told(EventKind.CALLBACK_FAILED, panel="billmanager", count=2), "callback:billmanager"),
     Kind.AUDIT: (told(EventKind.AUDIT_FOUND, count=1), "audit:dc1"),
     Kind.PLACE: (
         told(EventKind.PERSON_ASKED, question=4, asks="placed", hostname="a.example.net", customer="c-1", due="then"),
