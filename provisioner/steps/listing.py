@@ -26,9 +26,15 @@ def stale(ctx: StepContext) -> Wait | Unknown | Failed | None:
 
 
 def _too_old(ctx: StepContext) -> bool:
-    """Say whether no list was read yet that began after the arrival, or after the act."""
+    """
+    Say whether no list was read yet that began after the arrival, or after the act.
+
+    An act that is refused again and again is given up by a list of after its deadline: one has to be read.
+    """
     row = ctx.row
     since = row.arrived_at if row.state is StepState.PENDING else row.begun_at
+    if row.state is StepState.PENDING and row.refusals and row.deadline_at and row.deadline_at <= ctx.clock.now():
+        since = row.deadline_at
     return ctx.view is None or (since is not None and ctx.listed().observed_from < since)
 
 

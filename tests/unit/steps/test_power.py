@@ -1,5 +1,6 @@
 """Power on, proven by a list newer than the act; no flag is not off, and an old error is not ours."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -127,3 +128,11 @@ def test_a_server_that_a_whole_list_lacks_is_lost() -> None:
 
     assert isinstance(outcome, Failed)
     assert outcome.failure_class is FailureClass.LOST
+
+
+def test_an_act_that_is_refused_until_its_deadline_is_given_up_by_a_list_of_after_it() -> None:
+    row = replace(a_step_row(STEP.name), arrived_at=at(0), deadline_at=at(60.5), refusals=2)
+
+    assert isinstance(look(row, observed=60, power=Power.OFF), Wait)
+    assert isinstance(look(row, observed=61, power=Power.OFF), NotBegun)
+    assert isinstance(look(replace(row, refusals=0), observed=60, power=Power.OFF), NotBegun)
