@@ -56,7 +56,7 @@ class Fleet:
         began = time.perf_counter()
         found = reconcile(
             reconciler=app.reconciler, planner=app.planner, quarantine=app.quarantine, tickets=app.tickets,
-            waker=seed.Silent(), policies=app.policies, spans=app.spans,
+            callbacks=app.callbacks, waker=seed.Silent(), policies=app.policies, spans=app.spans,
         )  # fmt: skip
         if not found:
             raise AssertionError("it was not our turn")

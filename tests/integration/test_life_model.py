@@ -146,8 +146,10 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def a_free_server_carries_nothing_of_anybody(self) -> None:
-        site = getattr(self, "site", None)
-        for server in site.world.servers.values() if site else ():
+        site: Site | None = getattr(self, "site", None)
+        if site is None:
+            return
+        for server in site.world.servers.values():
             assert server.owner is not None or unsold(site.world, server) == [], server.ref
 
     @rule()
