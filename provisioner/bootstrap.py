@@ -17,10 +17,13 @@ from structlog.typing import Processor
 from provisioner.config import Settings
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
+from provisioner.desks.rt import RtDesk, RtServer
+from provisioner.desks.webhook import WebhookDesk, WebhookSecret
 from provisioner.domain.attempt import Policy
 from provisioner.domain.matters import Texts
 from provisioner.domain.spans import Spans
 from provisioner.domain.wording.texts import SHIPPED, replaced
+from provisioner.drivers.http import Caller
 from provisioner.drivers.registry import Registry
 from provisioner.errors import BadConfig, Invalid
 from provisioner.ports import Waker
@@ -137,6 +140,11 @@ def build(settings: Settings, *, worker: bool = False) -> App:
     recipes.check_patience(policies, spans)
     database = Database(settings.database_url, pool_size=1 if worker else settings.api_pool, greet=greet)
     vault = _vault(settings)
+    webhooks = WebhookSender(
+        allowed=networks(settings.callback_networks),
+        ca_file=settings.callback_ca_file,
+        total_seconds=min(DESK_SECONDS, spans.call),
+    )
     celery = celery_app(settings.broker_url, spans)
     hidden = celery_app(settings.broker_url, spans, visible=False)
     sender = CeleryWaker(celery, hidden, name_of=recipes.task_name, label_of=recipes.label)
@@ -163,13 +171,11 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         adoptions=AdoptionStore(database),
         tickets=TicketsStore(database, spans, texts(settings.texts_file)),
         questions=QuestionsStore(database),
-        desks=DeskRegistry({"email": _mail(settings, spans)}),
-        callbacks=CallbacksStore(database, spans),
-        webhooks=WebhookSender(
-            allowed=networks(settings.callback_networks),
-            ca_file=settings.callback_ca_file,
-            total_seconds=min(DESK_SECONDS, spans.call),
+        desks=DeskRegistry(
+            {"email": _mail(settings, spans), "rt": _rt(settings, spans), "webhook": _webhook(settings, webhooks)}
         ),
+        callbacks=CallbacksStore(database, spans),
+        webhooks=webhooks,
         listener=Listener(database),
         vault=vault,
         drivers=Registry(EndpointLoader(database, vault, spans)),
@@ -236,10 +242,7 @@ def _mail(settings: Settings, spans: Spans) -> EmailDesk | None:
         return None
     password = settings.smtp_password.get_secret_value()
     if settings.smtp_password_file is not None:
-        try:
-            password = settings.smtp_password_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadConfig(f"PROVISIONER_SMTP_PASSWORD_FILE can't be read: {type(error).__name__}") from None
+        password = _read(settings.smtp_password_file, "PROVISIONER_SMTP_PASSWORD_FILE")
     return EmailDesk(
         MailServer(
             url=settings.smtp_url,
@@ -250,6 +253,34 @@ def _mail(settings: Settings, spans: Spans) -> EmailDesk | None:
             total_seconds=min(DESK_SECONDS, spans.call),
         )
     )
+
+
+def _rt(settings: Settings, spans: Spans) -> RtDesk | None:
+    """Give the desk in Request Tracker, None where none is set. Raises `BadConfig`."""
+    if not settings.rt_url:
+        return None
+    if settings.rt_token_file is None:
+        raise BadConfig("PROVISIONER_RT_TOKEN_FILE is not set: RT is asked with a token")
+    token = _read(settings.rt_token_file, "PROVISIONER_RT_TOKEN_FILE")
+    server = RtServer(settings.rt_url, token, total_seconds=min(DESK_SECONDS, spans.call))
+    return RtDesk(
+        server, Caller(f"RT at {server.place}", ca_file=settings.rt_ca_file, variable="PROVISIONER_RT_CA_FILE")
+    )
+
+
+def _webhook(settings: Settings, webhooks: WebhookSender) -> WebhookDesk | None:
+    """Give the desk that posts webhooks, None where there is no secret to sign with. Raises `BadConfig`."""
+    if settings.webhook_secret_file is None:
+        return None
+    return WebhookDesk(WebhookSecret(_read(settings.webhook_secret_file, "PROVISIONER_WEBHOOK_SECRET_FILE")), webhooks)
+
+
+def _read(file: Path, variable: str) -> str:
+    """Give a secret out of its file, without the ends of lines around it. Raises `BadConfig`."""
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{variable} can't be read: {type(error).__name__}") from None
 
 
 def owner(settings: Settings) -> str:

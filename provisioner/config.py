@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     texts_file: Path | None = None  #: TOML with texts of messages to people, in place of ours; None: ours
     callback_networks: str = ""  #: networks that callbacks may reach though they are private: `192.0.2.0/24,…`
     callback_ca_file: Path | None = None  #: authorities in PEM for receivers' certificates; None: the system's
+    rt_url: str = ""  #: Request Tracker, `https://rt.example.net`; "" for none
+    rt_token_file: Path | None = None  #: file with the token of the user who we are there
+    rt_ca_file: Path | None = None  #: authorities in PEM for its certificate; None: the system's
+    webhook_secret_file: Path | None = None  #: file with what messages to webhooks are signed with
     spans: dict[str, float] = Field(default_factory=dict)  #: JSON: overrides of `domain/spans.py`, seconds
     step_scale: Annotated[float, Field(gt=0, le=100)] = 1.0  #: factor on every span of a step's policy
     policies: dict[str, dict[str, float]] = Field(default_factory=dict)  #: JSON: step → field → seconds or number

@@ -202,6 +202,8 @@ class Message:
     to: str  #: mailbox or queue, as the desk understands it
     subject: str  #: of the whole ticket, one line
     text: str
+    ticket: str = ""  #: our own name of the ticket, the same in all its messages
+    language: str = "en"  #: of subject and text
 
 
 class TicketStatus(StrEnum):
@@ -225,8 +227,12 @@ class Desk(Protocol):
         """What this desk can do."""
         ...
 
-    def check(self) -> None:
-        """Try address, certificate and credentials; passes nothing on."""
+    def check(self, to: str) -> None:
+        """
+        Try server, certificate and credentials, and whether *to* can be written to; passes nothing on.
+
+        Raises `BadValue` when *to* is to blame, and no waiting will help.
+        """
         ...
 
     def open(self, message: Message) -> str:
@@ -243,6 +249,44 @@ class Desk(Protocol):
 
     def status(self, ref: str) -> TicketStatus:
         """Say whether ticket *ref* is open, where the desk can (`capabilities`)."""
+        ...
+
+
+class Http(Protocol):
+    """HTTP to one system: no redirect, no cookie, nothing sent twice, refused while a transaction is open."""
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str],
+        seconds: float,
+        mutating: bool,
+        operation: str,
+    ) -> tuple[int, bytes]:
+        """
+        Send one request, within *seconds* in all; returns status and whole body, whatever the status.
+
+        Raises `Unreachable` (nothing was sent), `Unsure` (of a *mutating* call), `Unusable` (of a look).
+        """
+        ...
+
+
+class Webhooks(Protocol):
+    """Signed POSTs to addresses that somebody typed in."""
+
+    def check(self, url: str) -> str:
+        """Say why *url* can't be called now, "" when it can; connects to nothing. Raises `Invalid`."""
+        ...
+
+    def post(self, url: str, *, secret: str, key: str, body: bytes) -> bytes:
+        """
+        Post *body*, signed by *secret*; returns the beginning of the answer. Safe to repeat under the same *key*.
+
+        Raises `Unreachable` (nothing was sent), `Unsure`, `Retryable` (any answer but 2xx).
+        """
         ...
 
 
@@ -782,25 +826,6 @@ class Callbacks(Protocol):
 
     def replay(self, panel: str, *, ref: str | None, since: timedelta | None, failed: bool) -> int:
         """Tell a panel anew of some of its services, or all; returns of how many. Raises `NotFound`."""
-        ...
-
-
-class Webhooks(Protocol):
-    """A way to call an address that somebody typed in; never a private one, unless it is allowed."""
-
-    def check(self, url: str) -> str:
-        """Say why *url* could not be called now, "" when it can. Raises `Invalid` for what is no address."""
-        ...
-
-    def post(self, url: str, *, secret: str, key: str, body: bytes) -> None:
-        """
-        Post *body*, signed; return when it was answered with 2xx. Safe to repeat under the same *key*.
-
-        Raises:
-            Unreachable: nothing was sent.
-            Unsure: something was sent, and no whole answer came.
-            Retryable: it was answered with anything but 2xx.
-        """
         ...
 
 

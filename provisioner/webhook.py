@@ -70,9 +70,9 @@ class WebhookSender:
             return str(error)
         return ""
 
-    def post(self, url: str, *, secret: str, key: str, body: bytes) -> None:
+    def post(self, url: str, *, secret: str, key: str, body: bytes) -> bytes:
         """
-        Post *body*, signed; return when it was answered with 2xx. Safe to repeat under the same *key*.
+        Post *body*, signed; returns the beginning of an answer of 2xx. Safe to repeat under the same *key*.
 
         The time limit counts from the name's look-up to the answer. No redirect is followed.
 
@@ -89,12 +89,13 @@ class WebhookSender:
             raise _unreachable(str(error)) from None
         limit = _Limit(self._seconds)
         with limit, closing(self._connect(parts, limit)) as line:
-            status = _exchange(line, parts, limit, self._headers(secret, key, body), body)
+            status, answer = _exchange(line, parts, limit, self._headers(secret, key, body), body)
         if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
             where = parts.hostname or ""
             redirect = http.client.MULTIPLE_CHOICES <= status < http.client.BAD_REQUEST
             why = "; redirects are not followed" if redirect else ""
             raise Retryable(f"answered {status}{why}", system=where, operation=OPERATION)
+        return answer
 
     @staticmethod
     def _headers(secret: str, key: str, body: bytes) -> dict[str, str]:
@@ -203,8 +204,8 @@ class _Limit:
 
 def _exchange(
     line: socket.socket, parts: SplitResult, limit: _Limit, headers: dict[str, str], body: bytes
-) -> int:  # fmt: skip
-    """Send one request; give its status. Raises `Unsure`."""
+) -> tuple[int, bytes]:  # fmt: skip
+    """Send one request; give its status, and of its body what is read. Raises `Unsure`."""
     assert parts.hostname is not None  # noqa: S101 - `_parts` has seen to it
     call = http.client.HTTPConnection(parts.hostname, parts.port or _port(parts))
     call.sock = line
@@ -212,16 +213,15 @@ def _exchange(
     try:
         call.request("POST", target, body, {"Host": parts.netloc, **headers})
         with call.getresponse() as answer:
-            answer.read(ANSWER_BYTES)
-            status = answer.status
+            read, status = answer.read(ANSWER_BYTES), answer.status
     except (OSError, http.client.HTTPException, ValueError):
-        status = 0
+        read, status = b"", 0
     # Raised out here, so that the error has no context: what these libraries say may hold what was sent.
     if limit.over:
         raise Unsure(f"no whole answer within {limit.seconds:g} s", system=parts.hostname, operation=OPERATION)
     if not status:
         raise Unsure("the connection ended before an answer came", system=parts.hostname, operation=OPERATION)
-    return status
+    return status, read
 
 
 def _parts(url: str) -> SplitResult:

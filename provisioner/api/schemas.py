@@ -120,12 +120,16 @@ class ConnectionBody(Body):
 class DepartmentBody(Body):
     """Who is in charge."""
 
-    address: str = Field(min_length=3, max_length=254, description="A mailbox.", examples=["oncall@example.net"])
+    address: str = Field(
+        min_length=1, max_length=500, description="A mailbox, a queue's name in RT, or a webhook's address.",
+        examples=["oncall@example.net"],
+    )  # fmt: skip
+    desk: Literal["email", "rt", "webhook"] = Field(default="email", description="How they are reached.")
     language: str = Field(default="en", max_length=10, description="Of the messages: `en` or `ru`.")
 
     def department(self, name: str) -> Department:
         """Give the department called *name*."""
-        return Department(name=name, address=self.address, language=self.language)
+        return Department(name=name, address=self.address, desk=self.desk, language=self.language)
 
 
 class CallbackBody(Body):

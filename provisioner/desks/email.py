@@ -89,8 +89,9 @@ class EmailDesk:
         """Send by *server*."""
         self._server = server
 
-    def check(self) -> None:
-        """Try address, certificate and credentials; passes nothing on."""
+    def check(self, to: str) -> None:
+        """Try the mail server's address, certificate and credentials, and that *to* is a mailbox; sends nothing."""
+        self._mailbox(to)
         self._converse()
 
     def open(self, message: Message) -> str:
@@ -115,8 +116,7 @@ class EmailDesk:
         return f"<{message.key}@{self._server.sender.rpartition('@')[2]}>"
 
     def _send(self, message: Message, ours: str, *, ref: str) -> None:
-        if not ADDRESS.fullmatch(message.to):
-            raise self._error(BadValue, f"{message.to!r} is no mailbox")
+        self._mailbox(message.to)
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._server.sender
         mail["To"] = message.to
@@ -129,6 +129,10 @@ class EmailDesk:
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
         mail.set_content(message.text, cte="quoted-printable")
         self._converse(mail, message.to)
+
+    def _mailbox(self, to: str) -> None:
+        if not ADDRESS.fullmatch(to):
+            raise self._error(BadValue, f"{to!r} is no mailbox")
 
     def _converse(self, mail: EmailMessage | None = None, to: str = "") -> None:
         """Connect, trust, log in, hand *mail* over; errors are told in our own words."""
@@ -155,9 +159,10 @@ class EmailDesk:
                 return self._error(Denied, f"our name or password is refused ({trouble.smtp_code})")
             case smtplib.SMTPRecipientsRefused():
                 code, said = next(iter(trouble.recipients.values()), (0, b""))
-                return self._refused(code, said, "the mailbox is refused")
+                return self._refused(code, said, "the mailbox is refused", BadValue)
             case smtplib.SMTPResponseException():
-                return self._refused(trouble.smtp_code, trouble.smtp_error, "refused")
+                ours = BadValue if server.handing_over else Denied  # no message is to blame before there is one
+                return self._refused(trouble.smtp_code, trouble.smtp_error, "refused", ours)
             case smtplib.SMTPNotSupportedError():
                 return self._error(Unreachable, "it offers no STARTTLS, or no way to log in that we know")
             case ssl.SSLCertVerificationError():
@@ -169,12 +174,12 @@ class EmailDesk:
             return self._error(Unreachable, "no TLS could be agreed on; is it smtp:// or smtps:// ?")
         return self._error(Unreachable, _no_connection(trouble))
 
-    def _refused(self, code: int, said: bytes | str, what: str) -> RemoteError:
+    def _refused(self, code: int, said: bytes | str, what: str, for_good: type[RemoteError]) -> RemoteError:
         text = said.decode(errors="replace") if isinstance(said, bytes) else said
         shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:SERVER_SAYS_MOST]
         if self._server.password:
             shown = shown.replace(self._server.password, "…")
-        kind: type[RemoteError] = Busy if code < LATER else BadValue
+        kind = Busy if code < LATER else for_good
         return self._error(kind, f"{what}: {code} {shown}".rstrip())
 
     def _error(self, kind: type[RemoteError], detail: str) -> RemoteError:

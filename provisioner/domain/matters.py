@@ -23,6 +23,9 @@ SUBJECT_MOST = 150
 SERVERS_MOST = 20
 
 
+DESKS = ("email", "rt", "webhook")  #: kinds of desk that there are
+
+
 class Kind(StrEnum):
     """What a matter is about; the first part of its key."""
 
@@ -48,8 +51,8 @@ class Department:
     """Who is in charge, and how they are reached."""
 
     name: str
-    address: str  #: mailbox or queue, as the desk understands it
-    desk: str = "email"
+    address: str  #: mailbox, queue or address of a webhook, as the desk understands it
+    desk: str = "email"  #: one of `DESKS`
     language: str = "en"
 
 

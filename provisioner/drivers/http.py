@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from provisioner.domain import touch
 from provisioner.domain.connection import PACE_PATIENCE_SECONDS, TlsPolicy
-from provisioner.errors import Busy, NotDone, RemoteError, Unreachable, Unsure, Unusable
+from provisioner.errors import BadConfig, Busy, NotDone, RemoteError, Unreachable, Unsure, Unusable
 
 MAX_BODY_BYTES = 64 * 1024 * 1024  #: more than this is no answer of a DCIM
 CHUNK_BYTES = 64 * 1024
@@ -168,6 +168,42 @@ def send(
     if not watch.connected:
         raise about.error(Unreachable, detail)
     raise about.unanswered(detail, mutating=mutating)
+
+
+class Caller:
+    """Satisfies `ports.Http`, for those who may not meet a driver; bootstrap hands it to them."""
+
+    def __init__(self, system: str, *, ca_file: Path | None, variable: str) -> None:
+        """Call *system*, trusting *ca_file*, None: the system's authorities; *variable* is what names that file."""
+        self._system, self._ca_file, self._variable = system, ca_file, variable
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str],
+        seconds: float,
+        mutating: bool,
+        operation: str,
+    ) -> tuple[int, bytes]:
+        """Send one request as `send` does. Raises also `BadConfig`: the file with the authorities can't be read."""
+        about = About(self._system, operation)
+        with new_session(self._trust()) as session:
+            reply = send(
+                session, method, url, body, total_seconds=seconds, mutating=mutating, about=about, headers=dict(headers)
+            )
+        return reply.status, reply.body
+
+    def _trust(self) -> TlsPolicy:
+        """Read the file anew each time, so that a renewed one is used at once."""
+        if self._ca_file is None:
+            return TlsPolicy()
+        try:
+            return TlsPolicy(ca_pem=self._ca_file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadConfig(f"{self._variable} can't be read: {type(error).__name__}") from None
 
 
 #: All that requests, urllib3 and the sockets below them raise; deliberately not every `Exception`,

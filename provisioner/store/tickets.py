@@ -193,11 +193,11 @@ WITH due AS (
 taken AS (
   UPDATE delivery SET tries = tries + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 s'
     FROM due WHERE delivery.id = due.id RETURNING delivery.*)
-SELECT taken.*, t.subject, t.desk_ref, d.desk, d.address,
+SELECT taken.*, t.subject, t.desk_ref, d.desk, d.address, d.language,
        CASE WHEN split_part(t.matter, ':', 1) IN ('place', 'remove') THEN split_part(t.matter, ':', 2)::bigint END
          AS question,
        (SELECT left(name, 8) FROM installation) || '.' || t.id || '.'
-         || to_char(extract(epoch FROM t.opened_at) * 1000, 'FM9999999999999') || '.' || taken.n AS key
+         || to_char(extract(epoch FROM t.opened_at) * 1000, 'FM9999999999999') AS name
   FROM taken JOIN ticket t ON t.id = taken.ticket_id JOIN department d ON d.id = t.department_id"""
 
 SENT = """
@@ -211,8 +211,14 @@ UPDATE delivery SET lease_until = NULL, error = %(why)s,
        due_at = clock_timestamp() + least(%(first)s * 2 ^ least(tries - 1, 20), %(most)s) * interval '1 s'
  WHERE id = %(id)s AND tries = %(tries)s AND sent_at IS NULL"""
 
+#: another desk knows nothing of the tickets of the one before: the next word about them opens them there
 SAVE_DEPARTMENT = """
-WITH d AS (
+WITH before AS (SELECT id FROM department WHERE name = %(name)s AND desk <> %(desk)s),
+moved AS (
+  UPDATE ticket SET desk_ref = '' FROM before
+   WHERE department_id = before.id
+     AND (state = 'open' OR EXISTS (SELECT FROM delivery WHERE ticket_id = ticket.id AND sent_at IS NULL))),
+d AS (
   INSERT INTO department (name, desk, address, language)
   VALUES (%(name)s, %(desk)s, %(address)s, %(language)s)
       ON CONFLICT (name) DO UPDATE
@@ -353,7 +359,14 @@ class TicketsStore:
             ticket=row["ticket_id"],
             kind=DeliveryKind(row["kind"]),
             desk=row["desk"],
-            message=Message(row["key"], row["address"], f"[{row['ticket_id']}] {row['subject']}", row["text"]),
+            message=Message(
+                key=f"{row['name']}.{row['n']}",
+                to=row["address"],
+                subject=f"[{row['ticket_id']}] {row['subject']}",
+                text=row["text"],
+                ticket=row["name"],
+                language=row["language"],
+            ),
             ref=row["desk_ref"],
             tries=row["tries"],
             owner=owner,

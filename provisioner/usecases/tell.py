@@ -6,15 +6,15 @@ from dataclasses import replace
 import structlog
 
 from provisioner.domain.catalogue import name_of
-from provisioner.domain.matters import LINK, Department
+from provisioner.domain.matters import DESKS, LINK, Department
 from provisioner.domain.naming import storable
 from provisioner.domain.wording.texts import language_of
-from provisioner.errors import BadConfig, Invalid, RemoteError
+from provisioner.errors import BadConfig, BadValue, Invalid, RemoteError
 from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Waker
 
 log = structlog.get_logger()
 LIMIT = 100  #: events a tick
-LOCAL_MOST, ADDRESS_MOST = 64, 254
+LOCAL_MOST, MAILBOX_MOST, ADDRESS_MOST = 64, 254, 500
 NO_LINK = "(no link: PROVISIONER_PUBLIC_URL is not set)"
 OUT_OF_TIME = "the time limit of a touch was reached"
 
@@ -83,11 +83,13 @@ def _with_link(delivery: Delivery, link: Callable[[int], str]) -> Delivery:
 
 
 def _hand_over(desk: Desk, delivery: Delivery) -> str:
-    """Give what the desk calls a ticket that was opened, "" for all else."""
+    """Give what the desk calls a ticket that was opened now, "" for all else."""
     match delivery.kind:
         case DeliveryKind.OPEN:
             return desk.open(delivery.message)
         case DeliveryKind.COMMENT:
+            if not delivery.ref:  # its department went to another desk, which has not heard of it yet
+                return desk.open(delivery.message)
             desk.comment(delivery.ref, delivery.message)
         case DeliveryKind.CLOSE:
             desk.close(delivery.ref, delivery.message)
@@ -96,23 +98,40 @@ def _hand_over(desk: Desk, delivery: Delivery) -> str:
 
 def save_department(given: Department, *, tickets: Tickets, desks: Desks) -> str:
     """
-    Save who is in charge; returns why its desk can't be reached now, "" when it can.
+    Save who is in charge, tried at their desk first; returns why it can't be reached now, "" when it can.
 
     Raises:
-        Invalid: a value can't be taken; nothing is saved.
+        Invalid: a value can't be taken, or the desk knows no such address; nothing is saved.
     """
     name_of(given.name, field="name")
     storable(given.address, field="address", longest=ADDRESS_MOST)
-    local, at, host = given.address.rpartition("@")
-    good = at and 0 < len(local) <= LOCAL_MOST and host and given.address.isascii() and given.address.isprintable()
-    if not good or any(c in given.address for c in ' ,;<>"()[]\\') or "@" in local:
-        raise Invalid("address is no mailbox; write it like oncall@example.net, one of them", field="address")
     language_of(given.language)
-    if given.desk != "email":
-        raise Invalid(f"there is no desk {given.desk!r}; there is email", field="desk")
-    tickets.save_department(given)
+    if given.desk not in DESKS:
+        raise Invalid(f"there is no desk {given.desk!r}; there are {', '.join(DESKS)}", field="desk")
+    _address_of(given)
+    trouble = ""
     try:
-        desks.get(given.desk).check()
+        desks.get(given.desk).check(given.address)
+    except BadValue as error:
+        raise Invalid(f"address is refused: {error}", field="address") from None
     except (RemoteError, BadConfig) as error:
-        return str(error)
-    return ""
+        trouble = str(error)
+    tickets.save_department(given)
+    return trouble
+
+
+def _address_of(given: Department) -> None:
+    """Return for what its kind of desk could take, also where that desk is not set up. Raises `Invalid`."""
+    address = given.address
+    match given.desk:
+        case "email":
+            local, at, host = address.rpartition("@")
+            good = at and 0 < len(local) <= LOCAL_MOST and host and address.isascii() and address.isprintable()
+            if not good or any(c in address for c in ' ,;<>"()[]\\') or "@" in local or len(address) > MAILBOX_MOST:
+                raise Invalid("address is no mailbox; write it like oncall@example.net, one of them", field="address")
+        case "webhook":
+            if not address.startswith(("https://", "http://")) or not address.isascii() or not address.isprintable():
+                raise Invalid("address is no webhook's; write it like https://chat.example.net/hook", field="address")
+        case _:
+            if not address.strip() or not address.isprintable():
+                raise Invalid("address is no queue's name", field="address")

@@ -113,7 +113,7 @@ def test_the_same_key_twice_can_be_recognised(desk: tuple[EmailDesk, Mails]) -> 
 def test_a_check_passes_nothing_on_and_what_can_t_be_known_is_said(desk: tuple[EmailDesk, Mails]) -> None:
     ours, mails = desk
 
-    ours.check()
+    ours.check(TO)
 
     assert mails() == []
     assert ours.status("<x@example.net>") is TicketStatus.UNKNOWN
@@ -153,7 +153,7 @@ def test_a_server_without_starttls_gets_neither_password_nor_message() -> None:
 
 def test_a_refused_password_is_said_and_not_shown(cert: certificate.Certificate) -> None:
     with served("smtp", cert).up() as server, pytest.raises(Denied) as told:
-        desk_of(server, cert, password="wrong-planted").check()
+        desk_of(server, cert, password="wrong-planted").check(TO)
 
     assert "refused (535)" in str(told.value)
     assert "planted" not in f"{told.value!r} {told.value.__context__!r} {told.value.__cause__!r}"
@@ -202,7 +202,7 @@ def test_nobody_there_is_said() -> None:
         port = probe.getsockname()[1]
 
     with pytest.raises(Unreachable, match=f"via mail server 127.0.0.1:{port}: connection refused"):
-        EmailDesk(MailServer(f"smtp://127.0.0.1:{port}", FROM)).check()
+        EmailDesk(MailServer(f"smtp://127.0.0.1:{port}", FROM)).check(TO)
 
 
 def dripping(connection: socket.socket) -> None:
@@ -296,7 +296,7 @@ def test_a_file_without_authorities_is_named(tmp_path: Path, cert: certificate.C
     (tmp_path / "ca.pem").write_text("no certificate")
 
     with served("smtps", cert).up() as server, pytest.raises(BadConfig, match="PROVISIONER_SMTP_CA_FILE"):
-        desk_of(server, cert, ca_file=tmp_path / "ca.pem").check()
+        desk_of(server, cert, ca_file=tmp_path / "ca.pem").check(TO)
 
 
 def test_a_desk_that_is_not_set_up_says_what_to_set() -> None:

@@ -207,7 +207,7 @@ class Runner(Site):
         """Do one reconcile tick."""
         reconcile(
             reconciler=self.reconciler, planner=self.planner, quarantine=self.quarantine, tickets=self.tickets,
-            waker=self.queued, policies=self.policies, spans=SPANS,
+            callbacks=self.callbacks, waker=self.queued, policies=self.policies, spans=SPANS,
         )  # fmt: skip
 
     # --- cells ----------------------------------------------------------------------------------------------------

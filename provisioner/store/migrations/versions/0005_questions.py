@@ -7,7 +7,7 @@ Only adds: a worker of the release before runs with it, and leaves the steps tha
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 TABLES = """
 CREATE TABLE question (
