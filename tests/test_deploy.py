@@ -33,8 +33,9 @@ def test_systemd_takes_every_unit(tmp_path: Path) -> None:
 
     done = subprocess.run([tool, "verify", *units], capture_output=True, text=True, check=False, timeout=50)
 
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line]  # the system's own have theirs, too
     assert units
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, ours) == (0, [])
 
 
 def test_every_unit_starts_a_command_that_exists() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from typing import Any
 import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
-from provisioner.domain.attempt import Command, Verb
 from provisioner.domain.life import Wish
 from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import ACTS, InstallEnd
@@ -133,31 +130,3 @@ def test_a_killed_worker_costs_nothing_but_time(
         site.run(over)
 
         assert undisturbed(name)[0] == truth(site), site.trail()
-
-
-@pytest.mark.parametrize(
-    "point",
-    [
-        pytest.param(point, id=str(point), marks=() if str(point) == "reboot-after-reboot-1" else (pytest.mark.long,))
-        for point in POINTS["reboot"]
-        if str(point) in UNSURE
-    ],
-)
-def test_a_reboot_of_a_killed_worker_is_never_sent_again_and_a_person_judges_it(
-    point: Point, database_url: str, state_dir: Path
-) -> None:
-    with sold(database_url, state_dir) as site:
-        site.policies["reboot"] = replace(site.policies["reboot"], deadline=timedelta(seconds=1))
-        job = ask(site, "reboot")
-        sent = int(str(point) in ("reboot-after-reboot-1", "reboot-before-save-1"))
-
-        assert site.die_at(point, site.ended(job)), f"the worker never came to {point}"
-        site.run(lambda: site.database.row("SELECT FROM attempt WHERE state = 'held'") is not None)
-        judged = [server.reboots for server in site.world.servers.values()]
-        given = Command(Verb.SKIP, by="test", step="reboot", reason="it was seen to come up")
-        site.services.command(job, given, site.policies)
-        site.run(site.ended(job))
-
-        assert judged == [sent]
-        assert site.job(job)["state"] == "succeeded", site.trail()
-        assert [server.reboots for server in site.world.servers.values()] == [sent]

@@ -29,7 +29,7 @@ from tests.crowd import CrowdSite, crowd, wait_until
 from tests.ends import customers_with_two, half_way, history
 from tests.site import SHORT
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stress, pytest.mark.timeout(900)]
 
 SEED = 20260611
 RACES = 200  #: of each verb
