@@ -11,11 +11,8 @@ from provisioner.domain.states import ClaimState, ServiceState
 from provisioner.store import rows
 from provisioner.store.database import Database, as_json
 
-PACKAGES = """
-SELECT p.*, coalesce(jsonb_object_agg(c.name, pc.priority) FILTER (WHERE c.id IS NOT NULL), '{}') AS connections
-  FROM package p LEFT JOIN package_connection pc ON pc.package_id = p.id
-  LEFT JOIN connection c ON c.id = pc.connection_id
- GROUP BY p.id"""
+PACKAGES = f"""
+SELECT {rows.PACKAGE_COLUMNS} FROM package p"""
 
 SERVICES = """
 SELECT s.external_ref, s.state, s.package ->> 'name' AS package, s.customer_ref, coalesce(acc.login, s.login) AS login,

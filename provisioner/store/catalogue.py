@@ -60,11 +60,8 @@ UPDATE connection SET state = 'paused', paused_by = 'hand', pause_reason = %(rea
        paused_at = coalesce(paused_at, clock_timestamp())
  WHERE id = %(id)s"""
 
-PACKAGES = """
-SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
-       (SELECT coalesce(jsonb_object_agg(c.name, pc.priority), '{}') FROM package_connection pc
-               JOIN connection c ON c.id = pc.connection_id WHERE pc.package_id = p.id) AS connections
-  FROM package p WHERE p.name = %(name)s"""
+PACKAGE = f"""
+SELECT {rows.PACKAGE_COLUMNS} FROM package p WHERE p.name = %(name)s"""
 
 SAVE_PACKAGE = """
 INSERT INTO package AS p (name, kind, department_id, server_type, os_allowed, ipv4, ipv6, address_before_install,
@@ -257,7 +254,7 @@ class CatalogueStore:
 
     def package(self, name: str) -> Package:
         """Give a package that is sold."""
-        row = self._db.row(PACKAGES, name=name)
+        row = self._db.row(PACKAGE, name=name)
         if row is None:
             raise NotFound(f"no package {name!r}")
         if row["disabled_at"] is not None:

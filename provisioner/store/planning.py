@@ -203,12 +203,8 @@ class PlanningStore:
             connections = as_json(job["package"]["connections"])
             places = session.rows(PLACES, connections=connections, age=self._spans.view_age)
             usable = [place for place in places if place["open"]]
-            if service is ServiceKind.COLOCATION:
-                return self._plan_place(session, job, recipe, places, usable)
-            taken = session.row(
-                CANDIDATE, places=[place["id"] for place in usable], type=job["package"]["server_type"], job=job_id
-            )
-            stale = self._stale(usable, taken)
+            taken = self._choose(session, job, service, usable)
+            stale = None if service is ServiceKind.COLOCATION else self._stale(usable, taken)
             if stale is not None:
                 session.rows(SOON, job=job_id, seconds=self._spans.reconcile)
                 return Planned(observe=stale, job_id=job_id)
@@ -219,18 +215,6 @@ class PlanningStore:
             attempt = self._start(session, job, taken, recipe, canary=place["state"] == "restricted")
             sent = session.row(SEND, attempts=[attempt])
         return Planned(wakeup=wakeup(sent) if sent else None, job_id=job_id)
-
-    def _plan_place(
-        self, session: Session, job: Row, recipe: Recipe, places: Sequence[Row], usable: Sequence[Row]
-    ) -> Planned:
-        """Bind a place for the customer's own machine; which server it is, a person will say."""
-        if not usable:
-            self._wait(session, job, places, usable)
-            return Planned(job_id=job["id"])
-        taken = {"connection_id": usable[0]["id"], "server_ref": ""}
-        attempt = self._start(session, job, taken, recipe, canary=usable[0]["state"] == "restricted")
-        sent = session.row(SEND, attempts=[attempt])
-        return Planned(wakeup=wakeup(sent) if sent else None, job_id=job["id"])
 
     def _plan_on_service(self, session: Session, job: Row, kind: JobKind, recipe: Recipe) -> Planned:
         """Start a job on the server that its service has, unless it has become pointless meanwhile."""
@@ -270,6 +254,14 @@ class PlanningStore:
         session.rows(ROOT, attempt=attempt["id"], root=root)
         sent = session.row(SEND, attempts=[attempt["id"]])
         return Planned(wakeup=wakeup(sent) if sent else None, job_id=job["id"])
+
+    @staticmethod
+    def _choose(session: Session, job: Row, service: ServiceKind, usable: Sequence[Row]) -> Row | None:
+        """Give the next candidate; of a place for the customer's own machine a person will say which server it is."""
+        if service is ServiceKind.COLOCATION:
+            return {"connection_id": usable[0]["id"], "server_ref": ""} if usable else None
+        places = [place["id"] for place in usable]
+        return session.row(CANDIDATE, places=places, type=job["package"]["server_type"], job=job["id"])
 
     @staticmethod
     def _stale(usable: Sequence[Row], taken: Row | None) -> int | None:

@@ -11,6 +11,12 @@ from provisioner.domain.service import OnFailure, Package, ServiceKind, SuspendB
 from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
 from provisioner.errors import FailureClass
 
+#: of `package` as p: what `package()` below reads
+PACKAGE_COLUMNS = """
+  p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
+  (SELECT coalesce(jsonb_object_agg(c.name, pc.priority), '{}') FROM package_connection pc
+     JOIN connection c ON c.id = pc.connection_id WHERE pc.package_id = p.id) AS connections"""
+
 STEP_FIELDS = tuple(field.name for field in fields(StepRow))
 
 

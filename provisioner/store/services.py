@@ -17,13 +17,11 @@ from provisioner.store.database import Database, Row, Session, as_json
 from provisioner.store.engine import NEXT_JOB
 from provisioner.store.messages import SEND, wakeup
 
-ON_SALE = """
-SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
-       coalesce(jsonb_object_agg(c.name, pc.priority) FILTER (WHERE c.id IS NOT NULL), '{}') AS connections,
-       count(c.id) FILTER (WHERE c.state <> 'disabled') AS usable
-  FROM package p LEFT JOIN package_connection pc ON pc.package_id = p.id
-  LEFT JOIN connection c ON c.id = pc.connection_id
- WHERE p.name = %(name)s GROUP BY p.id"""
+ON_SALE = f"""
+SELECT {rows.PACKAGE_COLUMNS},
+       (SELECT count(*) FROM package_connection pc JOIN connection c ON c.id = pc.connection_id
+         WHERE pc.package_id = p.id AND c.state <> 'disabled') AS usable
+  FROM package p WHERE p.name = %(name)s"""
 
 SERVICE = """
 SELECT s.*, (SELECT coalesce(max(j.id) FILTER (WHERE j.kind = 'open'), max(j.id))

@@ -2,15 +2,10 @@
 
 from provisioner.ports import Facts
 from provisioner.store.database import Database
-
-CONNECTIONS_OF = """
-(SELECT coalesce(jsonb_object_agg(c.name, pc.priority), '{}') FROM package_connection pc
-   JOIN connection c ON c.id = pc.connection_id WHERE pc.package_id = p.id)"""
+from provisioner.store.rows import PACKAGE_COLUMNS
 
 PACKAGES = f"""
-SELECT p.*, (SELECT d.name FROM department d WHERE d.id = p.department_id) AS department,
-       {CONNECTIONS_OF} AS connections
-  FROM package p ORDER BY p.name"""
+SELECT {PACKAGE_COLUMNS} FROM package p ORDER BY p.name"""
 
 PLACES = """
 (SELECT coalesce(jsonb_agg(jsonb_build_object(
