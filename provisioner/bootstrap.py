@@ -52,7 +52,7 @@ from provisioner.store.reconciler import ReconcilerStore
 from provisioner.store.services import ServicesStore
 from provisioner.store.tickets import TicketsStore
 from provisioner.usecases import recipes
-from provisioner.usecases.answer import link_token
+from provisioner.usecases.answer import PATH, link_token
 from provisioner.usecases.run_step import Tools
 from provisioner.vault import KeyFile, KeyVault
 from provisioner.wakeup import BackgroundWaker, CeleryApp, CeleryBroker, CeleryWaker, celery_app
@@ -119,7 +119,7 @@ def answer_link(app: App) -> Callable[[int], str]:
     base = app.settings.public_url.rstrip("/")
 
     def link(question: int) -> str:
-        return f"{base}/answer/{link_token(question, vault=app.vault)}" if base else ""
+        return f"{base}{PATH}{link_token(question, vault=app.vault)}" if base else ""
 
     return link
 
@@ -362,9 +362,7 @@ def _send_the_others_the_same_way(common: list[Processor], last: Processor, leve
 def _without_links(record: logging.LogRecord) -> bool:
     """Keep a ticket's link out of the log: whoever reads it could answer."""
     if isinstance(record.args, tuple):
-        record.args = tuple(
-            "/answer/…" if isinstance(one, str) and one.startswith("/answer/") else one for one in record.args
-        )
+        record.args = tuple(f"{PATH}…" if isinstance(one, str) and one.startswith(PATH) else one for one in record.args)
     return True
 
 

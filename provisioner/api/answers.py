@@ -1,8 +1,6 @@
 """The page behind a ticket's link, and `/v1/jobs/{id}/answer`: a person says what a job waits for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
@@ -10,21 +8,18 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
+from provisioner.api import page
 from provisioner.api.auth import Operator, Ports
 from provisioner.api.errors import STATUS, documented
 from provisioner.api.schemas import AnswerBody, JobNumber
 from provisioner.bootstrap import App
-from provisioner.domain.question import QuestionKind
 from provisioner.errors import IllegalMove, ProvisionerError
 from provisioner.ports import Asking
-from provisioner.usecases.answer import answer, of_link
+from provisioner.usecases.answer import PATH, answer, of_link
 from provisioner.views import job
 from provisioner.views.job import JobView
-from provisioner.views.outlook import clock
 
 router = APIRouter(tags=["jobs"])
-PATH = "/answer/"
-BY_LINK = "whoever has the ticket's link"
 HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -52,12 +47,8 @@ def show(token: str, ports: Ports) -> HTMLResponse:
     try:
         asking = of_link(token, questions=ports.questions, vault=ports.vault)
     except ProvisionerError as error:
-        return _page("en", str(error), status=_status(error))
-    words = WORDS[asking.language if asking.language in WORDS else "en"]
-    if not asking.open:
-        text = words.answered.format(by=_whom(asking, words)) if asking.answered_at else words.over
-        return _page(asking.language, text, status=HTTPStatus.GONE)
-    return _form(asking, words)
+        return _html(page.sentence(str(error)), _status(error))
+    return _html(page.form(asking), HTTPStatus.OK) if asking.open else _gone(asking)
 
 
 @router.post(PATH + "{token}", include_in_schema=False)
@@ -71,18 +62,23 @@ def _take(token: str, given: Mapping[str, list[str]], ports: App) -> HTMLRespons
     try:
         asking = of_link(token, questions=ports.questions, vault=ports.vault)
     except ProvisionerError as error:
-        return _page("en", str(error), status=_status(error))
-    words = WORDS[asking.language if asking.language in WORDS else "en"]
+        return _html(page.sentence(str(error)), _status(error))
     server = given.get("server", [""])[0]
     try:
-        _answer(asking, ports, server=server, done="done" in given, by=BY_LINK)
+        _answer(asking, ports, server=server, done="done" in given, by=page.BY_LINK)
     except IllegalMove:
-        now = ports.questions.by_id(asking.question)
-        text = words.answered.format(by=_whom(now, words)) if now.answered_at else words.over
-        return _page(asking.language, text, status=HTTPStatus.GONE)
+        return _gone(ports.questions.by_id(asking.question))
     except ProvisionerError as error:
-        return _form(asking, words, server=server, trouble=str(error), status=_status(error))
-    return _page(asking.language, words.thanks)
+        return _html(page.form(asking, server=server, trouble=str(error)), _status(error))
+    return _html(page.thanks(asking), HTTPStatus.OK)
+
+
+def _gone(asking: Asking) -> HTMLResponse:
+    return _html(page.gone(asking), HTTPStatus.GONE)
+
+
+def _html(text: str, status: HTTPStatus) -> HTMLResponse:
+    return HTMLResponse(text, status, HEADERS)
 
 
 def _answer(asking: Asking, ports: App, *, server: str, done: bool, by: str) -> None:
@@ -99,122 +95,3 @@ def _answer(asking: Asking, ports: App, *, server: str, done: bool, by: str) -> 
 
 def _status(error: ProvisionerError) -> HTTPStatus:
     return next((status for kind, status in STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """The page in one language."""
-
-    title: Mapping[QuestionKind, str]
-    todo: Mapping[QuestionKind, str]
-    server: str
-    hint: str
-    send: Mapping[QuestionKind, str]
-    thanks: str
-    answered: str
-    over: str
-    by_link: str
-    facts: tuple[str, ...]  #: order, customer, host name, equipment, place, user, server, until
-    last: str
-
-
-def _whom(asking: Asking, words: _Words) -> str:
-    return words.by_link if asking.answered_by == BY_LINK else asking.answered_by
-
-
-def _form(
-    asking: Asking, words: _Words, *, server: str = "", trouble: str = "", status: HTTPStatus = HTTPStatus.OK
-) -> HTMLResponse:
-    values = (
-        f"{asking.external_ref} ({asking.panel})", asking.customer_ref, asking.hostname, asking.equipment,
-        asking.connection, f"{asking.login} ({asking.customer})" if asking.customer else "", asking.server or "",
-        clock(asking.due_at),
-    )  # fmt: skip
-    rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
-        for name, value in zip(words.facts, values, strict=True)
-        if value
-    )
-    said = trouble or (f"{words.last}: {asking.says}" if asking.says else "")
-    told = f'<p class="bad" role="alert">{escape(said)}</p>' if said else ""
-    if asking.kind is QuestionKind.PLACED:
-        field = (
-            f'<label for="server">{escape(words.server)}</label><input id="server" name="server" required '
-            f'maxlength="200" autocomplete="off" autocapitalize="off" value="{escape(server)}">'
-            f'<p class="dim">{escape(words.hint)}</p>'
-        )
-    else:
-        field = '<input type="hidden" name="done" value="1">'
-    body = (
-        f"<h1>{escape(words.title[asking.kind])}</h1><p>{escape(words.todo[asking.kind])}</p><dl>{rows}</dl>{told}"
-        f'<form method="post">{field}<button>{escape(words.send[asking.kind])}</button></form>'
-    )
-    return _html(asking.language, words.title[asking.kind], body, status)
-
-
-def _page(language: str, text: str, *, status: HTTPStatus = HTTPStatus.OK) -> HTMLResponse:
-    return _html(language, text, f"<p>{escape(text)}</p>", status)
-
-
-def _html(language: str, title: str, body: str, status: HTTPStatus) -> HTMLResponse:
-    page = (
-        f'<!doctype html><html lang="{escape(language)}"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width, initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style></head>'
-        f"<body><main>{body}</main></body></html>"
-    )
-    return HTMLResponse(page, status, HEADERS)
-
-
-STYLE = """
-:root { color-scheme: light dark }
-body { font: 1.05rem/1.5 system-ui, sans-serif; margin: 0; padding: 1.2rem }
-main { max-width: 34rem; margin: 0 auto }
-h1 { font-size: 1.4rem; line-height: 1.25 }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; margin: 1.2rem 0 }
-dt { opacity: .7 } dd { margin: 0; overflow-wrap: anywhere }
-label { display: block; font-weight: 600; margin-bottom: .3rem }
-input, button { font: inherit; box-sizing: border-box; width: 100%; padding: .7rem; border-radius: .4rem }
-input { border: 1px solid #888 } button { border: 0; background: #0b57d0; color: #fff; margin-top: .6rem }
-.dim { opacity: .7; font-size: .9rem; margin: .3rem 0 } .bad { border-left: .3rem solid #c5221f; padding-left: .8rem }
-"""
-
-WORDS: Mapping[str, _Words] = {
-    "en": _Words(
-        title={QuestionKind.PLACED: "Put a customer's machine into its rack",
-               QuestionKind.REMOVED: "Take a customer's machine out"},
-        todo={
-            QuestionKind.PLACED: "Mount and cable it, make it a server in the data-centre manager and give it there to "
-            "the customer's user. Then say which server it is.",
-            QuestionKind.REMOVED: "Unmount it, then delete its server in the data-centre manager, or clear the owner "
-            "there. Then say that it is done.",
-        },
-        server="Server id in the data-centre manager",
-        hint="It is checked at once: the server must be there, and be the customer's.",
-        send={QuestionKind.PLACED: "This is the server", QuestionKind.REMOVED: "It is done"},
-        thanks="Thank you. It is read once more in the data-centre manager, and goes on by itself.",
-        answered="This was answered before, by {by}.",
-        over="Nobody waits for this answer any more: it was settled, or the order was withdrawn.",
-        by_link="somebody with this link",
-        facts=("Order", "Customer", "Host name", "Equipment", "Place", "User there", "Server", "Until"),
-        last="The last answer did not do",
-    ),
-    "ru": _Words(
-        title={QuestionKind.PLACED: "Установить оборудование клиента в стойку",
-               QuestionKind.REMOVED: "Снять оборудование клиента"},
-        todo={
-            QuestionKind.PLACED: "Смонтируйте и подключите оборудование, заведите сервер в панели управления "
-            "дата-центром и назначьте владельцем пользователя клиента. Затем укажите, какой это сервер.",
-            QuestionKind.REMOVED: "Снимите оборудование, затем удалите сервер в панели управления дата-центром или "
-            "уберите владельца. После этого подтвердите.",
-        },
-        server="Номер сервера в панели управления дата-центром",
-        hint="Проверяется сразу: сервер должен существовать и принадлежать клиенту.",
-        send={QuestionKind.PLACED: "Это тот сервер", QuestionKind.REMOVED: "Готово"},
-        thanks="Спасибо. Сервер будет прочитан ещё раз, дальше всё пойдёт само.",
-        answered="Ответ уже получен: {by}.",
-        over="Ответ больше не нужен: вопрос решён или заказ отозван.",
-        by_link="по этой ссылке",
-        facts=("Заказ", "Клиент", "Имя хоста", "Оборудование", "Площадка", "Пользователь", "Сервер", "Срок"),
-        last="Предыдущий ответ не подошёл",
-    ),
-}  # fmt: skip

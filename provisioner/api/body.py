@@ -13,11 +13,11 @@ from provisioner.api.errors import problem
 from provisioner.domain import adoption
 from provisioner.domain.naming import storable
 from provisioner.errors import Invalid
+from provisioner.usecases.answer import PATH
 
 BYTES_MOST = 64 * 1024
 IMPORT = "/v1/services/import"  #: the one call whose body is a file, no JSON
 DEPTH_MOST = 32
-FORMS = "/answer/"  #: the page for people sends no JSON
 
 
 class Guard:
@@ -47,7 +47,7 @@ class Guard:
             answer = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", text, headers={"Connection": "close"})
             await answer(scope, receive, send)
             return
-        form = scope["method"] == "POST" and scope["path"].startswith(FORMS)
+        form = scope["method"] == "POST" and scope["path"].startswith(PATH)  # the page for people
         if body and not form and not is_file and (why_not := _unreadable(body)):
             await problem(HTTPStatus.BAD_REQUEST, "unreadable", why_not)(scope, receive, send)
             return

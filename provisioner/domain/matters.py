@@ -21,8 +21,6 @@ LINK = "[link]"  #: in a stored text: where the address at which a person answer
 TEXT_MOST = 1500  #: characters of an event's own words
 SUBJECT_MOST = 150
 SERVERS_MOST = 20
-
-
 DESKS = ("email", "rt", "webhook")  #: kinds of desk that there are
 
 

@@ -12,6 +12,14 @@ class QuestionKind(StrEnum):
     REMOVED = "removed"  #: it was taken out, and the DCIM gives it to the customer no more
 
 
+NOBODY_WAITS = "nobody waits for this answer any more: it was settled, or the order was withdrawn"
+
+
+def answered_before(by: str) -> str:
+    """Give what is said to whoever comes second."""
+    return f"this was answered before, by {by}"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question, and what came of it."""

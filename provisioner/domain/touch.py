@@ -11,6 +11,8 @@ from contextvars import ContextVar
 
 from provisioner.errors import NotDone, TransactionOpen
 
+OUT_OF_TIME = "the time limit of a touch was reached"
+
 _transaction_open: ContextVar[bool] = ContextVar("transaction_open", default=False)
 _lease_ends: ContextVar[float | None] = ContextVar("lease_ends", default=None)
 

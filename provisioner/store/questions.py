@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from provisioner.domain.events import Event, EventKind
 from provisioner.domain.outcome import PersonAsked
-from provisioner.domain.question import Question, QuestionKind
+from provisioner.domain.question import NOBODY_WAITS, Question, QuestionKind, answered_before
 from provisioner.domain.server import ServerRef, UserRef
 from provisioner.errors import IllegalMove, Invalid, NotFound
 from provisioner.ports import Asking, Touched, Wakeup
@@ -182,9 +182,9 @@ class QuestionsStore:
         session.rows("SELECT FROM attempt WHERE id = %(id)s FOR UPDATE", id=row["attempt"])
         row = session.row(ASKING, question=question_id, job=None)
         if row is None or not row["open"]:
-            raise IllegalMove("nobody waits for this answer any more: it was settled, or the order was withdrawn")
+            raise IllegalMove(NOBODY_WAITS)
         if session.row(ANSWERED, question=question_id, by=by) is None:
-            raise IllegalMove(f"this was answered before, by {row['answered_by']}")
+            raise IllegalMove(answered_before(row["answered_by"]))
         if server is not None:
             session.rows(NAMED, claim=row["claim"], server=server)
         said = f"server {server}" if server is not None else "it is done"

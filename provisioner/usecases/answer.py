@@ -1,17 +1,18 @@
 """A person answers what a job asked: checked in the DCIM at once, believed by the step's own read later."""
 
 from provisioner.domain.naming import storable
-from provisioner.domain.question import QuestionKind
+from provisioner.domain.question import NOBODY_WAITS, QuestionKind, answered_before
 from provisioner.domain.server import ServerReading, ServerRef
 from provisioner.errors import BadConfig, IllegalMove, Invalid, NoSuchObject, NotFound
 from provisioner.ports import Asking, Drivers, Questions, Vault, Waker
 
-PREFIX = "answer "  #: of what a link's token seals: no other secret opens this page
+PATH = "/answer/"  #: of the page behind a link, the link's token after it
+PREFIX = "answer"  #: of what a link's token seals: no other secret opens this page
 
 
 def link_token(question: int, *, vault: Vault) -> str:
     """Give what a link to *question* carries; whoever has it may answer, once."""
-    return vault.seal(f"{PREFIX}{question}")[0].decode("ascii")
+    return vault.seal(f"{PREFIX} {question}")[0].decode("ascii")
 
 
 def of_link(token: str, *, questions: Questions, vault: Vault) -> Asking:
@@ -22,11 +23,10 @@ def of_link(token: str, *, questions: Questions, vault: Vault) -> Asking:
         NotFound: the link is none of ours, or its question was erased.
     """
     try:
-        clear = vault.open(token.encode("ascii"))
+        prefix, _, number = vault.open(token.encode("ascii")).rpartition(" ")
     except (BadConfig, UnicodeEncodeError):
-        raise NotFound("this link is not valid; take the newest one of the ticket") from None
-    number = clear.removeprefix(PREFIX)
-    if number == clear or not number.isdecimal():
+        prefix = number = ""
+    if prefix != PREFIX or not number.isdecimal():
         raise NotFound("this link is not valid; take the newest one of the ticket")
     return questions.by_id(int(number))
 
@@ -43,9 +43,9 @@ def answer(
         RemoteError: the DCIM can't be asked now.
     """
     if asking.answered_at is not None:
-        raise IllegalMove(f"this was answered before, by {asking.answered_by}")
+        raise IllegalMove(answered_before(asking.answered_by))
     if not asking.open:
-        raise IllegalMove("nobody waits for this answer any more: it was settled, or the order was withdrawn")
+        raise IllegalMove(NOBODY_WAITS)
     named = None
     if asking.kind is QuestionKind.PLACED:
         named = _placed(asking, server.strip(), drivers)

@@ -7,13 +7,13 @@ from datetime import timedelta
 import structlog
 
 from provisioner.domain.naming import storable
+from provisioner.domain.touch import OUT_OF_TIME
 from provisioner.errors import BadConfig, Invalid, RemoteError
 from provisioner.ports import Callback, Callbacks, Vault, Waker, Webhooks
 
 log = structlog.get_logger()
 SECRET_BYTES = 32
 PANEL_MOST, URL_MOST = 100, 1000
-OUT_OF_TIME = "the time limit of a touch was reached"
 
 
 def wake(*, callbacks: Callbacks, waker: Waker) -> None:

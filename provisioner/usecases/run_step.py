@@ -184,7 +184,7 @@ class _Touch:
             self._away(error)
             return Blind(str(error), self._now())
         except self.tools.interrupted:
-            return NoAnswer("the time limit of a touch was reached while looking", self._now())
+            return NoAnswer(f"{touch.OUT_OF_TIME} while looking", self._now())
         if why := self._contradicted(ctx):
             return Blind(why, self._now())
         return Looked(outcome, self._now(), ctx.reading_at)
@@ -220,7 +220,7 @@ class _Touch:
         except Retryable as error:
             return NoAnswer(str(error), self._now())
         except self.tools.interrupted:
-            return NoAnswer("the time limit of a touch was reached", self._now())
+            return NoAnswer(touch.OUT_OF_TIME, self._now())
         except Exception as error:
             log.exception("step_crashed", step=self.row.name, attempt_id=self.found.attempt_id)
             return NoAnswer(f"unforeseen: {type(error).__name__}", self._now())

@@ -8,6 +8,7 @@ import structlog
 from provisioner.domain.catalogue import name_of
 from provisioner.domain.matters import DESKS, LINK, Department
 from provisioner.domain.naming import storable
+from provisioner.domain.touch import OUT_OF_TIME
 from provisioner.domain.wording.texts import language_of
 from provisioner.errors import BadConfig, BadValue, Invalid, RemoteError
 from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Waker
@@ -16,7 +17,6 @@ log = structlog.get_logger()
 LIMIT = 100  #: events a tick
 LOCAL_MOST, MAILBOX_MOST, ADDRESS_MOST = 64, 254, 500
 NO_LINK = "(no link: PROVISIONER_PUBLIC_URL is not set)"
-OUT_OF_TIME = "the time limit of a touch was reached"
 
 
 def project(*, tickets: Tickets, waker: Waker, sweep: bool) -> int:

@@ -14,6 +14,7 @@ import pytest
 from provisioner.domain.events import EventKind
 from provisioner.domain.matters import Department
 from provisioner.domain.spans import Spans
+from provisioner.domain.touch import OUT_OF_TIME
 from provisioner.errors import Invalid, NotFound
 from provisioner.ports import Callback
 from provisioner.store.database import as_json
@@ -664,4 +665,4 @@ def test_a_touch_whose_time_is_up_puts_it_off(billing: Billing) -> None:
     def slow(_: Callback) -> bytes:
         raise KeyboardInterrupt
 
-    assert billing.send(body=slow, interrupted=(KeyboardInterrupt,)).endswith(callback.OUT_OF_TIME)
+    assert billing.send(body=slow, interrupted=(KeyboardInterrupt,)).endswith(OUT_OF_TIME)
