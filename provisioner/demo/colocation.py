@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -12,7 +11,8 @@ from urllib.parse import urlencode, urlsplit
 
 from provisioner.demo import mail
 from provisioner.demo.client import Api
-from provisioner.demo.life import LOOK_SECONDS, WISH_SECONDS, ask, follow, ports
+from provisioner.demo.life import WISH_SECONDS, ask, follow, ports
+from provisioner.demo.patience import until
 from provisioner.demo.promises import Promise
 from provisioner.demo.scenario import CONNECTION
 from provisioner.simulators.client import Control
@@ -73,16 +73,15 @@ class _Technician:
 
     def reads(self) -> str:
         """Wait for a letter with a link that was not read before; return the link, "" when none comes."""
-        ends = time.monotonic() + WISH_SECONDS
-        while time.monotonic() < ends:
-            for letter in mail.read(self._letters):
-                found = LINK.search(letter.text)
-                if letter.to == HANDS and found and letter.id not in self._read:
-                    self._read.add(letter.id)
-                    self.say(f"mail to {letter.to}: {letter.subject}")
-                    return found.group()
-            self.tend()
-            time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+        return until(self._newest, seconds=WISH_SECONDS, tend=self.tend)
+
+    def _newest(self) -> str:
+        for letter in mail.read(self._letters):
+            found = LINK.search(letter.text)
+            if letter.to == HANDS and found and letter.id not in self._read:
+                self._read.add(letter.id)
+                self.say(f"mail to {letter.to}: {letter.subject}")
+                return found.group()
         return ""
 
     @staticmethod

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from provisioner.demo import colocation, life, mail, promises, scenario, state
 from provisioner.demo.client import Api, ApiError
+from provisioner.demo.patience import until
 from provisioner.demo.programs import PostgresFailed
 from provisioner.demo.scenario import Order
 from provisioner.demo.show import Lines, Show, choose, standing_line
@@ -197,12 +198,7 @@ class _Demo:
 
     def _told(self) -> promises.Promise:
         """Show what arrived for those in charge: the second order's first server."""
-        mails = mail.read(self._supervisor.mail)
-        ends = time.monotonic() + MAIL_SECONDS
-        while not mails and time.monotonic() < ends:
-            self._supervisor.tend()
-            time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
-            mails = mail.read(self._supervisor.mail)
+        mails = until(lambda: mail.read(self._supervisor.mail), seconds=MAIL_SECONDS, tend=self._supervisor.tend)
         for one in mails:
             self._lines.say(f"mail to {one.to}: {one.subject}")
         good = len(mails) == 1 and mails[0].to == scenario.ONCALL and "out of sale" in mails[0].subject

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from provisioner.demo.client import Api, ApiError
+from provisioner.demo.patience import until
 from provisioner.demo.promises import FREE, Promise
 from provisioner.demo.scenario import Order
 from provisioner.simulators.client import Control
@@ -15,7 +16,6 @@ from provisioner.simulators.client import Control
 #: How long one wish may take before the demo goes on without it.
 WISH_SECONDS = 40.0
 
-LOOK_SECONDS = 0.1
 ENDED = frozenset({"succeeded", "failed", "cancelled", "superseded"})
 
 Server = Mapping[str, Any]
@@ -76,29 +76,30 @@ def ask(
 
 def follow(api: Api, job: Any, tend: Callable[[], None]) -> Any:  # noqa: ANN401 - JSON
     """Wait until a job has ended, or too long; return it as it stands then."""
-    ends = time.monotonic() + WISH_SECONDS
-    while job["state"] not in ENDED and time.monotonic() < ends:
-        tend()
-        time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+    def ended() -> bool:
         try:
-            job = api.get(f"/v1/jobs/{job['id']}")
+            job.update(api.get(f"/v1/jobs/{job['id']}"))
         except ApiError as error:
             if error.status:
                 raise
+        return job["state"] in ENDED
+
+    until(ended, seconds=WISH_SECONDS, tend=tend)
     return job
 
 
 def _in_stock(api: Api, order: Order, server: str, tend: Callable[[], None]) -> bool:
     """Wait for a list reading that shows the server free."""
-    ends = time.monotonic() + WISH_SECONDS
-    while time.monotonic() < ends:
-        tend()
+
+    def there() -> bool:
         (stock,) = api.get(f"/v1/stock?package={order.package}")
         if server not in {row["server"] for row in stock["unsellable"]}:
             return True
         api.post("/v1/connections/dc1/check")
-        time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
-    return False
+        return False
+
+    return until(there, seconds=WISH_SECONDS, tend=tend)
 
 
 def ports(server: Server) -> list[bool]:
