@@ -101,7 +101,8 @@ def preview(
         print_json(found)
         return
     server = found.server
-    where = f"server {server.server} ({server.name}, {server.ip}) of {server.connection}" if server else "it would wait"
+    later = "it would wait" if found.os else "a person would say which server it is"
+    where = f"server {server.server} ({server.name}, {server.ip}) of {server.connection}" if server else later
     typer.echo(f"{found.package} for {found.login}, {found.hostname}{found.os and ', '}{found.os}: {where}")
     typer.echo(f"steps: {plain(list(found.steps))}")
     for sentence in found.missing:
