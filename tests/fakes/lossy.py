@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.fakes.mail import raw
+from tests.unit.drivers.loopback import read_request
 
 
 class Line:
@@ -29,7 +30,7 @@ class Line:
             yield self
 
     def _serve(self, client: socket.socket) -> None:
-        request = _request(client)
+        request = read_request(client)
         first = request.partition(b"\r\n")[0].decode("ascii")
         self.asked.append(first)
         with socket.create_connection(("127.0.0.1", self.behind)) as server:
@@ -39,21 +40,3 @@ class Line:
             self._losing.clear()
             return
         client.sendall(answer)
-
-
-def _request(client: socket.socket) -> bytes:
-    got = b""
-    while b"\r\n\r\n" not in got:
-        more = client.recv(65536)
-        if not more:
-            return got
-        got += more
-    head, _, body = got.partition(b"\r\n\r\n")
-    sizes = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
-    left = int(sizes[0]) - len(body) if sizes else 0
-    while left > 0:
-        more = client.recv(65536)
-        if not more:
-            break
-        got, left = got + more, left - len(more)
-    return got

@@ -34,6 +34,7 @@ from provisioner.store.installation import InstallationStore
 from provisioner.store.life import LifeStore
 from provisioner.usecases import adopt, audit
 from provisioner.usecases.adopt import Adopted
+from tests.command import CommandLine
 from tests.served import Served, serve
 from tests.site import SHORT, Site
 
@@ -410,13 +411,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Pa
 
 @pytest.fixture
 def say(environment: Path, capsys: pytest.CaptureFixture[str]) -> Say:
-    def give(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main.run(main.make(), words)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return give
+    return CommandLine(capsys)
 
 
 def set_up(say: Say, simulator: Simulator, folder: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from provisioner.cli import main
 from provisioner.cli.codes import Code
 from provisioner.demo.broker import EmbeddedBroker
 from provisioner.simulators.serve import Simulator
 from provisioner.store.database import Database
+from tests.command import CommandLine
 
 Say = Callable[..., tuple[int, str, str]]
 
@@ -47,12 +47,7 @@ def say(key: Path, simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> 
     password = key.with_name("password")
     password.write_text(simulator.admin_password)
 
-    def give(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main.run(main.make(), words)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
+    give = CommandLine(capsys)
     assert give("key", "generate", str(key))[0] == Code.OK
     put = ("connection", "put", "dc1", "--url", simulator.url, "--username", simulator.admin_user)
     assert give(*put, "--password-file", str(password))[0] == Code.OK

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioner.cli import main
 from provisioner.cli.codes import Code
 from provisioner.usecases import callback
 from provisioner.views import callbacks as views
 from provisioner.webhook import WebhookSender, networks
+from tests.command import CommandLine
 from tests.fakes.webhook_receiver import WebhookReceiver
 from tests.served import Served, serve
 
@@ -100,28 +100,17 @@ def test_an_address_of_ours_is_saved_and_said_to_wait(served: Served) -> None:
     assert "not one of the public internet; PROVISIONER_CALLBACK_NETWORKS may allow it" in trouble
 
 
-class _Cli:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        self._capsys.readouterr()
-        code = main.run(main.make(), words)
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
-
-
 @pytest.fixture
-def cli(served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> _Cli:
+def cli(served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     settings = served.ports.settings
     monkeypatch.setenv("PROVISIONER_DATABASE_URL", settings.database_url)
     monkeypatch.setenv("PROVISIONER_SECRET_KEY", settings.secret_key.get_secret_value())
     monkeypatch.setenv("PROVISIONER_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("PROVISIONER_CALLBACK_NETWORKS", "127.0.0.0/8")
-    return _Cli(capsys)
+    return CommandLine(capsys)
 
 
-def test_the_command_line_saves_lists_replays_and_deletes(served: Served, cli: _Cli) -> None:
+def test_the_command_line_saves_lists_replays_and_deletes(served: Served, cli: CommandLine) -> None:
     served.sell()
     put = cli("callback", "put", "demo", "http://127.0.0.1:9/hook")
     again = cli("callback", "put", "demo", "http://127.0.0.1:9/hook")
@@ -142,7 +131,7 @@ def test_the_command_line_saves_lists_replays_and_deletes(served: Served, cli: _
     assert "no panel hears by itself" in cli("callback", "list")[1]
 
 
-def test_the_command_line_refuses_with_one_sentence(served: Served, cli: _Cli) -> None:
+def test_the_command_line_refuses_with_one_sentence(served: Served, cli: CommandLine) -> None:
     del served
     assert cli("callback", "put", "demo", "billing")[0] == Code.REFUSED
     assert cli("callback", "put", "nobody", URL)[2].startswith("provisioner: no token orders for panel 'nobody'")
@@ -150,7 +139,7 @@ def test_the_command_line_refuses_with_one_sentence(served: Served, cli: _Cli) -
     assert cli("callback", "replay", "demo", "--since", "yesterday")[0] == Code.REFUSED
 
 
-def test_a_wrong_setting_stops_a_process_and_is_named(cli: _Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_stops_a_process_and_is_named(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVISIONER_CALLBACK_NETWORKS", "everywhere")
     code, _, error = cli("callback", "list")
 

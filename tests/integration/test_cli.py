@@ -17,6 +17,7 @@ from provisioner.cli import main
 from provisioner.cli.codes import Code
 from provisioner.demo.broker import EmbeddedBroker
 from provisioner.simulators.serve import Simulator
+from tests.command import CommandLine
 
 DEBIAN = "ISPsystem__Debian-12-x86_64"
 TYPE = "HP-E3-16G"
@@ -42,14 +43,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_url: str, broker: Embe
 @pytest.fixture
 def say(environment: None, capsys: pytest.CaptureFixture[str]) -> Say:
     """Return a way to give a command: exit code, output, errors."""
-
-    def give(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main.run(main.make(), words)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return give
+    return CommandLine(capsys)
 
 
 def ask(say: Say, *words: str) -> Any:  # noqa: ANN401 - JSON
@@ -237,6 +231,20 @@ def test_a_preview_takes_nothing(site: Say) -> None:
     assert found["server"]["connection"] == "dc1"
     assert found["steps"][0] == "00_account"
     assert ask(site, "job", "list") == []
+
+
+def test_a_place_is_sold_by_hand_and_a_preview_says_that_a_person_names_the_server(site: Say) -> None:
+    site("department", "set", "hands", "--address", "hands@example.net")
+    ask(site, "package", "put", "rack", "--kind", "colocation", "--on", "dc1", "--department", "hands")
+    wish = ("--package", "rack", "--customer", "c-1", "--login", "alice", "--hostname", "box.example.net")
+    said = site("service", "preview", *wish)[1]
+    placed = ask(site, "service", "order", "ord-9", *wish, "--equipment", "1U")
+    code, _, error = site("job", "answer", str(placed["job"]), "--server", "101")
+
+    assert "box.example.net: a person would say which server it is" in said
+    assert "00_account, 01_ask_placed" in said
+    assert code == Code.NOT_FOUND
+    assert "asks nobody anything" in error
 
 
 def test_a_paused_connection_says_why_and_goes_on(site: Say) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.cli import main
 from provisioner.cli.codes import Code
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
@@ -22,6 +21,7 @@ from provisioner.ports import Desk
 from provisioner.usecases import tell
 from provisioner.vault import generate_key
 from provisioner.webhook import WebhookSender, networks
+from tests.command import CommandLine
 from tests.fakes.lossy import Line
 from tests.fakes.rt import FakeTracker, Queue
 from tests.fakes.webhook_receiver import WebhookReceiver
@@ -210,13 +210,13 @@ def test_refused_credentials_are_said_when_a_department_is_saved(post: AllDesks)
     assert post.departments() == [("rt", QUEUE)]
 
 
-class Cli:
+class Cli(CommandLine):
     """The command line with the settings of a site."""
 
     def __init__(
         self, post: AllDesks, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        self._capsys = capsys
+        super().__init__(capsys)
         (folder / "rt.token").write_text(TOKEN + "\n")
         (folder / "webhook.secret").write_text(SECRET + "\n")
         self.environment = {
@@ -229,12 +229,6 @@ class Cli:
         }
         for name, value in self.environment.items():
             monkeypatch.setenv(f"PROVISIONER_{name}", value)
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        self._capsys.readouterr()
-        code = main.run(main.make(), words)
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioner.cli import main
 from provisioner.cli.codes import Code
 from provisioner.store import connections
 from provisioner.vault import generate_key
+from tests.command import CommandLine
 from tests.served import Served, serve
 
 
@@ -21,21 +21,10 @@ def served(database_url: str) -> Iterator[Served]:
 
 
 @pytest.fixture
-def cli(served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> _Cli:
+def cli(served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     monkeypatch.setenv("PROVISIONER_DATABASE_URL", served.ports.settings.database_url)
     monkeypatch.setenv("PROVISIONER_SECRET_KEY", generate_key())
-    return _Cli(capsys)
-
-
-class _Cli:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        self._capsys.readouterr()
-        code = main.run(main.make(), words)
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
+    return CommandLine(capsys)
 
 
 def restricted(served: Served) -> None:
@@ -129,7 +118,7 @@ def test_a_ticket_that_is_not_there_is_said(served: Served) -> None:
     assert (answer.status, answer.detail) == (404, "no ticket 77")
 
 
-def test_the_command_line_says_the_same(served: Served, cli: _Cli) -> None:
+def test_the_command_line_says_the_same(served: Served, cli: CommandLine) -> None:
     restricted(served)
 
     listed, shown, everything = (
@@ -147,7 +136,7 @@ def test_the_command_line_says_the_same(served: Served, cli: _Cli) -> None:
     assert cli("ticket", "show", "9")[0] == Code.NOT_FOUND
 
 
-def test_without_a_mail_server_a_department_is_saved_and_told_what_to_set(cli: _Cli) -> None:
+def test_without_a_mail_server_a_department_is_saved_and_told_what_to_set(cli: CommandLine) -> None:
     code, out, err = cli("department", "set", "default", "--address", "oncall@example.net")
     listed = cli("department", "list")[1]
 
@@ -156,7 +145,9 @@ def test_without_a_mail_server_a_department_is_saved_and_told_what_to_set(cli: _
     assert "oncall@example.net" in listed
 
 
-def test_a_mail_server_that_does_not_work_is_said_when_it_is_named(cli: _Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_server_that_does_not_work_is_said_when_it_is_named(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROVISIONER_SMTP_URL", "smtp+plain://127.0.0.1:1")
     monkeypatch.setenv("PROVISIONER_SMTP_FROM", "provisioner@example.net")
 
@@ -166,7 +157,7 @@ def test_a_mail_server_that_does_not_work_is_said_when_it_is_named(cli: _Cli, mo
     assert "message via mail server 127.0.0.1:1: connection refused" in err
 
 
-def test_a_wrong_mail_setting_stops_a_process_and_is_named(cli: _Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_mail_setting_stops_a_process_and_is_named(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVISIONER_SMTP_URL", "smtp://user:planted@mail.example.net")
 
     code, _, err = cli("ticket", "list")
@@ -176,12 +167,12 @@ def test_a_wrong_mail_setting_stops_a_process_and_is_named(cli: _Cli, monkeypatc
     assert "planted" not in err
 
 
-def test_nobody_in_charge_is_said_with_what_to_type(cli: _Cli) -> None:
+def test_nobody_in_charge_is_said_with_what_to_type(cli: CommandLine) -> None:
     assert "provisioner department set default" in cli("department", "list")[1]
 
 
 def test_a_connection_is_put_in_charge_from_the_command_line(
-    served: Served, cli: _Cli, monkeypatch: pytest.MonkeyPatch
+    served: Served, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = cli(
         *("connection", "put", "dc1", "--url", "https://127.0.0.1:1", "--username", "u", "--in-charge", "nobody"),

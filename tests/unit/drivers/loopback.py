@@ -90,8 +90,8 @@ def read_request(sock: socket.socket) -> bytes:
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
-    while len(body) < length:
-        body += sock.recv(65536)
+    while len(body) < length and (piece := sock.recv(65536)):
+        body += piece
     return head + b"\r\n\r\n" + body
 
 
