@@ -24,7 +24,7 @@ Json = Any
 WORKERS = ("steps-1", "control-1")
 SERVERS = 80
 #: an install that nobody saw waits for its deadline, is undone, and tried on the next server
-PATIENCE = 300.0
+PATIENCE = 120.0
 #: what a person is told of a job, for a test that waits in vain
 STANDS = """
 SELECT j.id, j.state, j.waits_for, a.state AS attempt, a.pos, s.name, s.state AS step, s.outcome, j.reason,
