@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from provisioner.domain.attempt import Policy
@@ -86,7 +86,7 @@ class QueuedWaker(ListWaker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: SimpleQueue[Wakeup | int] = SimpleQueue()
+        self.queue: SimpleQueue[Wakeup | int | None] = SimpleQueue()
 
     def wake(self, wakeups: Sequence[Wakeup]) -> None:
         for message in wakeups:
@@ -176,6 +176,8 @@ class Runner(Site):
     def close(self) -> None:
         """End threads, panels and sessions."""
         self._stop.set()
+        for _ in self._threads:
+            self.queued.queue.put(None)
         for thread in self._threads:
             thread.join()
         if self._child.stdin is not None:
@@ -188,13 +190,17 @@ class Runner(Site):
     # --- the workers ----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while not self._stop.is_set():
-            with suppress(Empty):
-                message = self.queued.queue.get(timeout=0.2)
-                try:
-                    self._obey(message)
-                except Exception:  # noqa: BLE001 - told at the end
-                    self.crashes.append(traceback.format_exc())
+        """
+        Obey messages until there is a None among them.
+
+        Without a time limit: CPython 3.11 waits for ever in `SimpleQueue.get(timeout=...)` when another thread takes
+        the item just as the time is up.
+        """
+        while (message := self.queued.queue.get()) is not None:
+            try:
+                self._obey(message)
+            except Exception:  # noqa: BLE001 - told at the end
+                self.crashes.append(traceback.format_exc())
 
     def _obey(self, message: Wakeup | int) -> None:
         if isinstance(message, int):
