@@ -35,7 +35,7 @@ class Policy:
     backoff: timedelta = timedelta(seconds=5)  #: first distance between looks or tries; doubles
     backoff_max: timedelta = timedelta(minutes=1)
     deadline: timedelta = timedelta(minutes=10)  #: from the arrival at the step
-    settle: timedelta = timedelta(seconds=30)  #: outlasts the slowest visible effect of the act
+    settle: timedelta = timedelta(seconds=90)  #: outlasts the slowest visible effect of the act (60 s, with room)
     repeat: Repeat = Repeat.AFTER_SETTLE
     awaits: Awaits = Awaits.SHORT
     undo: str | None = None  #: name of the step that undoes it

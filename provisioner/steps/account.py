@@ -1,7 +1,6 @@
 """The customer has a user in the DCIM; looks at users and our books, creates one user."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import panel_login
@@ -30,7 +29,7 @@ class CreateAccount:
     """
 
     name = "account"
-    policy = Policy(exhausted=FailureClass.SITE, settle=timedelta(seconds=30), skippable=False)
+    policy = Policy(exhausted=FailureClass.SITE, skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Look into our books, then at the DCIM's users."""

@@ -1,7 +1,5 @@
 """The server has the addresses that its package promises; one address row is added or deleted a touch."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
 from provisioner.domain.outcome import Acted, AddressesRead, Done, Failed, Look, NotBegun
@@ -26,7 +24,7 @@ class DropAddresses:
     """
 
     name = "drop_addresses"
-    policy = Policy(settle=timedelta(seconds=15), skippable=False)
+    policy = Policy(skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read the rows; name the next act on one that is not of the server's own."""
@@ -59,7 +57,7 @@ class AssignAddress:
     """
 
     name = "address"
-    policy = Policy(settle=timedelta(seconds=30), undo=DropAddresses.name, exhausted=FailureClass.SITE)
+    policy = Policy(undo=DropAddresses.name, exhausted=FailureClass.SITE)
 
     def check(self, ctx: StepContext) -> Look:
         """Read the rows, compare with the promise, name the next act."""
@@ -152,7 +150,7 @@ class AddAddress:
     """
 
     name = "add_address"
-    policy = Policy(settle=timedelta(seconds=30), undo=DropAddresses.name, exhausted=FailureClass.SITE, skippable=False)
+    policy = Policy(undo=DropAddresses.name, exhausted=FailureClass.SITE, skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Compare with the rows of before; name the next act."""
@@ -197,7 +195,7 @@ class DeleteAddress:
     """Delete one address; one that is gone already is done. The main address stays for as long as the service does."""
 
     name = "delete_address"
-    policy = Policy(settle=timedelta(seconds=15), skippable=False)
+    policy = Policy(skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Look for the address among the rows."""

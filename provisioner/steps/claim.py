@@ -1,7 +1,5 @@
 """The server is ours: owner is our administrator and our token stands in the notes; one edit for both."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.outcome import Acted, Done, Failed, Look, NotBegun
 from provisioner.errors import FailureClass
@@ -17,7 +15,6 @@ class Claim:
 
     name = "claim"
     policy = Policy(
-        settle=timedelta(seconds=15),
         refusal_costs=True,
         skippable=False,
         exhausted=FailureClass.LOST,

@@ -1,7 +1,5 @@
 """Every address row of the server carries one domain: the order's host name, or `free.ds` when it is undone."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
 from provisioner.domain.outcome import Acted, Done, Look
@@ -41,7 +39,7 @@ class FreeDomain(_Domain):
     """Undo of `AssignDomain`: the marker of free servers on every row."""
 
     name = "free_domain"
-    policy = Policy(settle=timedelta(seconds=15), skippable=False)
+    policy = Policy(skippable=False)
 
     def target(self, ctx: StepContext) -> str:
         """Give the marker."""
@@ -52,7 +50,7 @@ class AssignDomain(_Domain):
     """The order's host name on every row. A server without rows gets it with its first address."""
 
     name = "domain"
-    policy = Policy(settle=timedelta(seconds=15), undo=FreeDomain.name)
+    policy = Policy(undo=FreeDomain.name)
 
     def target(self, ctx: StepContext) -> str:
         """Give the order's host name."""

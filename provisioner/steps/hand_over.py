@@ -18,7 +18,7 @@ class HandOver:
     """
 
     name = "hand_over"
-    policy = Policy(settle=timedelta(seconds=15), deadline=timedelta(minutes=30), skippable=False)
+    policy = Policy(deadline=timedelta(minutes=30), skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read the owner; before the act also all that the customer is promised."""

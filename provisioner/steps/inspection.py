@@ -22,7 +22,7 @@ class Inspect:
     """
 
     name = "inspect"
-    policy = Policy(deadline=timedelta(minutes=10), settle=timedelta(seconds=1), proven_by_read=False, skippable=False)
+    policy = Policy(settle=timedelta(seconds=1), proven_by_read=False, skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read list row, form, addresses and links; name all that speaks against it."""

@@ -17,7 +17,7 @@ class CancelInstall:
     """Undo of `InstallOs`: no install is running, and none of ours may still begin."""
 
     name = "cancel_install"
-    policy = Policy(settle=timedelta(seconds=60), deadline=timedelta(minutes=10), proven_by_read=False)
+    policy = Policy(proven_by_read=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read the install flag from a list that is new enough."""

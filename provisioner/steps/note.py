@@ -16,7 +16,7 @@ class Note:
     """
 
     name = "note"
-    policy = Policy(settle=timedelta(seconds=15), deadline=timedelta(minutes=30), exhausted=FailureClass.SITE)
+    policy = Policy(deadline=timedelta(minutes=30), exhausted=FailureClass.SITE)
 
     def check(self, ctx: StepContext) -> Look:
         """Read owner and notes."""

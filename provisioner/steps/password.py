@@ -1,7 +1,5 @@
 """The panel password of the customer's user is the one that was asked for; seen by a log-in, not assumed."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.outcome import Acted, Done, Failed, Look, NotBegun
 from provisioner.domain.states import StepState
@@ -13,9 +11,7 @@ class ChangePassword:
     """Repeatable in value. Before the act no log-in is tried: panels lock accounts that are guessed at."""
 
     name = "change_password"
-    policy = Policy(
-        settle=timedelta(seconds=30), deadline=timedelta(minutes=10), exhausted=FailureClass.UNKNOWN, skippable=False
-    )
+    policy = Policy(exhausted=FailureClass.UNKNOWN, skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Say whether the customer's user can log in with the new password."""

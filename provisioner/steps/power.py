@@ -83,7 +83,7 @@ class Reboot:
 
     name = "reboot"
     policy = Policy(
-        settle=timedelta(seconds=120), deadline=timedelta(minutes=10), repeat=Repeat.NEVER, proven_by_read=False,
+        settle=timedelta(seconds=120), repeat=Repeat.NEVER, proven_by_read=False,
     )  # fmt: skip
 
     def check(self, ctx: StepContext) -> Look:

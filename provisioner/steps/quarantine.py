@@ -1,7 +1,5 @@
 """The server is out of sale: still our administrator's, reason in its notes, disabled."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.outcome import Acted, Done, Look, NotBegun, Wait
 from provisioner.steps.base import StepContext, next_act, not_ours, unsettled, with_line
@@ -17,7 +15,7 @@ class Quarantine:
     """
 
     name = "quarantine"
-    policy = Policy(settle=timedelta(seconds=30), skippable=False)
+    policy = Policy(skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read notes and the disabled mark; name the next act."""
@@ -31,8 +29,8 @@ class Quarantine:
         if not reading.disabled:
             proven = ctx.row.before.get("act") == "note"
             return next_act(ctx, {"act": "disable"}, "the reason is in the notes", proven=proven)
-        if any(link.busy for link in reading.links):
-            return Wait("disabled; a link has not settled")
+        if ctx.row.before.get("act") == "disable" and any(link.busy for link in reading.links):
+            return Wait("disabled; a link has not settled")  # one of before may be what is wrong with the server
         return unsettled(ctx) or Done("ours, reason in the notes, disabled")
 
     def do(self, ctx: StepContext) -> Acted:

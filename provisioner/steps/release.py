@@ -1,7 +1,5 @@
 """The server is nobody's again: owner and token leave in one edit, last of all."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.naming import same_name
 from provisioner.domain.outcome import Acted, Done, Failed, Look, NotBegun
@@ -15,7 +13,7 @@ class Release:
     """Give the server back. Where the claim itself failed and the server is another's, touch nothing."""
 
     name = "release"
-    policy = Policy(settle=timedelta(seconds=15), skippable=False)
+    policy = Policy(skippable=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read owner and notes."""

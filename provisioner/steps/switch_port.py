@@ -1,7 +1,5 @@
 """The server is enabled and its switch ports are on, or off again; never the port that carries the BMC."""
 
-from datetime import timedelta
-
 from provisioner.domain.attempt import Policy
 from provisioner.domain.outcome import Acted, Done, Look, Unknown, Wait
 from provisioner.domain.server import LinkRef, ServerReading
@@ -75,7 +73,7 @@ class ClosePorts(_Ports):
 
     name = "close_ports"
     on = False
-    policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10))
+    policy = Policy()
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
         """
@@ -95,7 +93,7 @@ class OpenPorts(_Ports):
 
     name = "switch_port"
     on = True
-    policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10), undo=ClosePorts.name)
+    policy = Policy(undo=ClosePorts.name)
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
         """Enable first: the DCIM refuses to switch ports of a disabled server."""
@@ -112,7 +110,7 @@ class PortsOff(_Ports):
 
     name = "ports_off"
     on = False
-    policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10), skippable=False)
+    policy = Policy(skippable=False)
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
         """Give every link, then the server itself."""
@@ -125,4 +123,4 @@ class PortsOn(OpenPorts):
     """Resume: enabled, every switch port on; the server is neither powered nor reinstalled."""
 
     name = "ports_on"
-    policy = Policy(settle=timedelta(seconds=30), deadline=timedelta(minutes=10))
+    policy = Policy()

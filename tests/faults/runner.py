@@ -377,20 +377,11 @@ def _away(cell: Cell) -> float:
 
 
 def _policies() -> dict[str, Policy]:
-    """
-    Give every step's patience: scaled, deadlines as `DEADLINE` says; three lists fit into the install's settle.
-
-    A settle time here outlasts `LATE`, as the table has it. Those of production are shorter for what a read proves
-    (15 and 30 s): an effect that comes later than that is met there by a second act.
-    """
+    """Give every step's patience: scaled, deadlines as `DEADLINE` says; three lists fit into the install's settle."""
     found = {}
     for name, policy in recipes.policies({}, scale=SCALE).items():
         long = name in ("install_os", "ping")
-        found[name] = replace(
-            policy,
-            deadline=timedelta(seconds=LONG_DEADLINE if long else DEADLINE),
-            settle=policy.settle if name == "ping" else max(policy.settle, timedelta(seconds=LATE + 1)),
-        )
+        found[name] = replace(policy, deadline=timedelta(seconds=LONG_DEADLINE if long else DEADLINE))
     settles = timedelta(seconds=6)
     found["install_os"] = replace(found["install_os"], settle=settles, visible=settles)
     return found

@@ -277,16 +277,5 @@ def _range(count: int | tuple[int, int]) -> tuple[int, int]:
 
 CELLS: Mapping[str, Cell] = {cell.name: cell for cell in cells()}
 
-_BY_TYPE = (
-    "the order fails and the server is released: the driver reads `value` and `exists` as the order's fault by the "
-    "error's type alone, also where the call sends nothing of the order"
-)
 #: cells that do not end as written yet: what really happens, and why
-OPEN: Mapping[str, str] = {
-    **dict.fromkeys(
-        (f"{act}-{fault}" for act in ("enable", "port_on", "power") for fault in ("value", "exists")), _BY_TYPE
-    ),
-    "install-exists": _BY_TYPE,
-    "enable-stale": "also heard: release_incomplete. The server is disabled already, nothing settles the link, and "
-    "the quarantine waits for it until its deadline; a job on the claim goes on",
-}
+OPEN: Mapping[str, str] = {}

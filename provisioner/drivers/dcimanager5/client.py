@@ -39,9 +39,12 @@ AUTH_TYPE: Final = "auth"  #: S[C], S[VJ]
 ACCESS_TYPE: Final = "access"  #: S[IM]
 CONFIRM_TYPE: Final = "extraconfirm"  #: S[R]
 MISSED_TYPE: Final = "missed"  #: inferred, an engine convention
+EXISTS_TYPE: Final = "exists"
+VALUE_TYPE: Final = "value"
+NAMING: Final = frozenset({"user.edit", "iplist.edit"})  #: calls that give a name, which may be taken
 REFUSALS: Final[Mapping[str, type[Fatal]]] = {
-    "exists": AlreadyExists,  # S[VJ], S[BI]
-    "value": BadValue,  # S[VJ]
+    EXISTS_TYPE: AlreadyExists,  # S[VJ], S[BI]
+    VALUE_TYPE: BadValue,  # S[VJ]
     MISSED_TYPE: NoSuchObject,
 }
 INTERNAL_TYPES: Final = frozenset({"xml"})  #: S[E]; so is whatever bears report="yes"
@@ -558,8 +561,11 @@ def _kind_of_refusal(error: PanelError, wire: _Call) -> type[Fatal]:
         return PoolEmpty
     if error.object == "ostemplate":
         return BadValue  # Whatever the type's name, the template is what is refused.
-    if error.type == MISSED_TYPE and error.object in wire.params.keys() - {"elid", "plid"}:
+    named = wire.params.keys() - {"elid", "plid"}
+    if error.type == MISSED_TYPE and error.object in named:
         return BadValue  # A field's value is missing or unknown, not the object.
+    if (error.type == VALUE_TYPE and not named) or (error.type == EXISTS_TYPE and wire.func not in NAMING):
+        return Fatal  # Nothing that was sent can be wrong: this server is.
     return REFUSALS.get(error.type, Fatal)
 
 

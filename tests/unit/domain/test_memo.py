@@ -174,8 +174,8 @@ def test_a_refused_step_is_tried_again_at_growing_distance() -> None:
 
 def test_an_old_refusal_does_not_forbid_to_send_an_act_again() -> None:
     # refused once, then taken; no effect by the deadline: the second try must not be called "refused until"
-    row = acted(a_step_row("domain", refusals=1, deadline_at=at(590)), StepState.BEGUN, when=at(560))
-    taken = becomes(row, Took(Acted(), at(561)))
+    row = acted(a_step_row("domain", refusals=1, deadline_at=at(590)), StepState.BEGUN, when=at(500))
+    taken = becomes(row, Took(Acted(), at(501)))
     free_again = becomes(taken, looked(NotBegun(), 600))
     decision = given(free_again, looked(NotBegun({"row": "901"}), 601))
 

@@ -108,8 +108,8 @@ def test_an_address_without_a_path_gets_the_usual_one(given: str, path: str) -> 
         ("auth", "", Denied),
         ("access", "server.poweron", NoRights),
         ("extraconfirm", "", Denied),
-        ("exists", "user", AlreadyExists),
-        ("value", "passwd", BadValue),
+        ("exists", "", Fatal),
+        ("value", "elid", Fatal),
         ("missed", "elid", NoSuchObject),
         ("missed", "func", UnknownFunction),
         ("locked", "", Busy),
@@ -125,6 +125,23 @@ def test_what_an_error_means_for_an_act(panel: Panel, kind: str, named: str, exp
 
     assert type(trouble) is expected
     assert (trouble.system, trouble.server) == ("dci-1", "127")
+
+
+@pytest.mark.parametrize(
+    ("func", "params", "kind", "expected"),
+    [
+        ("user.edit", {"name": "ivanov"}, "exists", AlreadyExists),
+        ("iplist.edit", {"plid": "127", "elid": "9", "domain": "a.example.net"}, "exists", AlreadyExists),
+        ("server.operations", {"elid": "127", "ostemplate": "Debian"}, "exists", Fatal),
+        ("server.operations", {"elid": "127", "ostemplate": "Debian"}, "value", BadValue),
+        ("server.edit", {"elid": "127", "owner": "3"}, "value", BadValue),
+        ("server.connection.on", {"plid": "127", "elid": "5"}, "value", Fatal),
+    ],
+)
+def test_only_a_value_that_was_sent_is_to_blame(
+    panel: Panel, func: str, params: dict[str, str], kind: str, expected: type[RemoteError]
+) -> None:
+    assert type(refusal_of_act(panel, func, error(kind), **params)) is expected
 
 
 @pytest.mark.parametrize(
