@@ -9,23 +9,20 @@ import hashlib
 import hmac
 import http.client
 import ipaddress
-import queue
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 from provisioner.domain import touch
 from provisioner.errors import BadConfig, Invalid, Retryable, Unreachable, Unsure
+from provisioner.line import Found, Limit, NameUnanswered, NameUnknown
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 VARIABLE = "PROVISIONER_CALLBACK_NETWORKS"
 ANSWER_BYTES = 4096  #: read of an answer's body; nothing in it matters
@@ -65,7 +62,7 @@ class WebhookSender:
         """
         parts = _parts(url)
         try:
-            self._reachable(parts, _Limit(self._seconds))
+            self._reachable(parts, Limit(self._seconds))
         except Unreachable as error:
             return str(error)
         return ""
@@ -87,7 +84,7 @@ class WebhookSender:
             parts = _parts(url)
         except Invalid as error:
             raise _unreachable(str(error)) from None
-        limit = _Limit(self._seconds)
+        limit = Limit(self._seconds)
         with limit, closing(self._connect(parts, limit)) as line:
             status, answer = _exchange(line, parts, limit, self._headers(secret, key, body), body)
         if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
@@ -110,34 +107,31 @@ class WebhookSender:
             "Webhook-Signature": signature(secret, key, now, body),
         }
 
-    def _connect(self, parts: SplitResult, limit: "_Limit") -> socket.socket:
-        """Connect to the first good address that answers; the time left is shared among them."""
+    def _connect(self, parts: SplitResult, limit: Limit) -> socket.socket:
+        """Connect to the first good address that answers."""
         found = self._reachable(parts, limit)
-        for position, (family, kind, protocol, _, address) in enumerate(found):
-            line = socket.socket(family, kind, protocol)
+        trust = self._trust() if parts.scheme == "https" else None
+        try:
+            line = limit.connect(found)
             try:
-                line.settimeout(limit.left() / (len(found) - position))
-                line.connect(address)
-                limit.hold(line)
-                line.settimeout(limit.left())
-                return self._wrapped(line, parts) if parts.scheme == "https" else line
-            except ssl.SSLCertVerificationError:
+                return trust.wrap_socket(line, server_hostname=parts.hostname) if trust else line
+            except BaseException:
                 line.close()
-                raise _unreachable("its certificate is not trusted", parts) from None
-            except OSError:
-                line.close()
-        detail = f"no connection within {limit.seconds:g} s" if limit.over else "no connection"
+                raise
+        except ssl.SSLCertVerificationError:
+            detail = "its certificate is not trusted"
+        except (OSError, ValueError):
+            detail = f"no connection within {limit.seconds:g} s" if limit.over else "no connection"
         raise _unreachable(detail, parts)
 
-    def _wrapped(self, line: socket.socket, parts: SplitResult) -> socket.socket:
+    def _trust(self) -> ssl.SSLContext:
+        """Give what the certificate is judged by; read anew each time, so that a renewed file is used at once."""
         try:
-            context = ssl.create_default_context(cafile=str(self._ca_file) if self._ca_file else None)
+            return ssl.create_default_context(cafile=str(self._ca_file) if self._ca_file else None)
         except (OSError, ssl.SSLError):
-            line.close()
             raise BadConfig("PROVISIONER_CALLBACK_CA_FILE can't be read, or holds no certificate in PEM") from None
-        return context.wrap_socket(line, server_hostname=parts.hostname)
 
-    def _reachable(self, parts: SplitResult, limit: "_Limit") -> list[_Found]:
+    def _reachable(self, parts: SplitResult, limit: Limit) -> list[Found]:
         """Give the addresses that may be called. Raises `Unreachable` where there is none."""
         found = _resolve(parts, limit)
         good = [one for one in found if not self._refusal(one[4][0], parts.scheme)]
@@ -156,54 +150,8 @@ class WebhookSender:
         return f"plain HTTP is only for networks that {VARIABLE} allows: use https://" if scheme == "http" else ""
 
 
-class _Limit:
-    """Ends a call when its time is over, also under a receiver that drips."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.over = seconds, False
-        self._ends = time.monotonic() + seconds
-        self._line: socket.socket | None = None
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        with self._lock:
-            if self._line:
-                self._line.close()
-            self._line = None
-
-    def left(self) -> float:
-        """Give the seconds left, never 0, which sockets read as "do not block"."""
-        return max(self._ends - time.monotonic(), 0.001)
-
-    def hold(self, line: socket.socket) -> None:
-        """Take what to cut: a duplicate, because TLS takes the socket itself away, also in mid-handshake."""
-        with self._lock:
-            if self._line:
-                self._line.close()
-            self._line = line.dup()
-            if self.over:
-                self._shut()
-
-    def _cut(self) -> None:
-        with self._lock:
-            self.over = True
-            self._shut()
-
-    def _shut(self) -> None:
-        if self._line:
-            with suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
-
-
 def _exchange(
-    line: socket.socket, parts: SplitResult, limit: _Limit, headers: dict[str, str], body: bytes
+    line: socket.socket, parts: SplitResult, limit: Limit, headers: dict[str, str], body: bytes
 ) -> tuple[int, bytes]:  # fmt: skip
     """Send one request; give its status, and of its body what is read. Raises `Unsure`."""
     assert parts.hostname is not None  # noqa: S101 - `_parts` has seen to it
@@ -244,24 +192,15 @@ def _port(parts: SplitResult) -> int:
     return http.client.HTTPS_PORT if parts.scheme == "https" else http.client.HTTP_PORT
 
 
-def _resolve(parts: SplitResult, limit: _Limit) -> Sequence[_Found]:
-    """Look the name up, in a thread of its own because the resolver takes no time limit. Raises `Unreachable`."""
-    answers: queue.SimpleQueue[Sequence[_Found]] = queue.SimpleQueue()
-
-    def look() -> None:
-        try:
-            answers.put(socket.getaddrinfo(parts.hostname, parts.port or _port(parts), type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):
-            answers.put([])
-
-    threading.Thread(target=look, daemon=True).start()
+def _resolve(parts: SplitResult, limit: Limit) -> Sequence[Found]:
+    """Look the name up. Raises `Unreachable`."""
     try:
-        found = answers.get(timeout=limit.left())
-    except queue.Empty:
-        raise _unreachable(f"no answer about its name within {limit.seconds:g} s", parts) from None
-    if not found:
-        raise _unreachable("its name is unknown", parts)
-    return found
+        return limit.resolve(parts.hostname or "", parts.port or _port(parts))
+    except NameUnanswered:
+        detail = f"no answer about its name within {limit.seconds:g} s"
+    except NameUnknown:
+        detail = "its name is unknown"
+    raise _unreachable(detail, parts)
 
 
 def _inside(address: _Address) -> list[_Address]:

@@ -5,24 +5,22 @@ A mail server knows no keys: what is sent again after a lost answer comes twice,
 mail programs and help desks recognise it. Follow-ups name the first message in `References`, so they stay one thread.
 """
 
-import queue
 import re
 import smtplib
 import socket
 import ssl
-import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from provisioner.domain import touch
 from provisioner.errors import BadConfig, BadValue, Busy, Denied, RemoteError, Unreachable, Unsure
+from provisioner.line import Limit, NameUnanswered, NameUnknown
 from provisioner.ports import DeskCapabilities, Message, TicketStatus
 
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@([A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}")
@@ -140,7 +138,7 @@ class EmailDesk:
         told: RemoteError | None = None
         conversation = _Conversation(self._server)
         try:
-            with conversation:
+            with conversation.limit, conversation:
                 conversation.begin()
                 if mail is not None:
                     conversation.hand_over(mail, to)
@@ -151,7 +149,7 @@ class EmailDesk:
             raise told
 
     def _told(self, trouble: Exception, server: "_Conversation") -> RemoteError:
-        if server.expired:  # half an answer, where we cut it, may look like a refusal
+        if server.limit.over:  # half an answer, where we cut it, may look like a refusal
             kind = Unsure if server.handing_over else Unreachable
             return self._error(kind, f"no whole answer within {self._server.total_seconds:g} s")
         match trouble:
@@ -188,7 +186,7 @@ class EmailDesk:
 
 def _no_connection(trouble: Exception) -> str:
     match trouble:
-        case _NoName():
+        case NameUnknown() | NameUnanswered():
             return "its name is unknown"
         case ConnectionRefusedError():
             return "connection refused"
@@ -200,26 +198,16 @@ def _no_connection(trouble: Exception) -> str:
             return "no way to it"
 
 
-class _NoName(OSError):
-    """The host's name can't be looked up."""
-
-
 class _Conversation:
     """One conversation, cut off when its time is over, also under a server that drips."""
 
     def __init__(self, server: MailServer) -> None:
         self.server = server
         self.handing_over = False  #: the message may have been taken, whatever is answered
-        self.expired = False
-        self._deadline = time.monotonic() + server.total_seconds
-        self._line: socket.socket | None = None
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(server.total_seconds, self._cut)
-        self._timer.daemon = True
+        self.limit = Limit(server.total_seconds)
         self.smtp: smtplib.SMTP = _Smtp(self)
 
     def __enter__(self) -> Self:
-        self._timer.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -227,11 +215,6 @@ class _Conversation:
             if kind is None:
                 self.smtp.quit()  # what was taken stays taken, whatever is answered now
         self.smtp.close()
-        self._timer.cancel()
-        with self._lock:
-            if self._line:
-                self._line.close()
-            self._line = None
 
     def begin(self) -> None:
         """Connect, encrypt, log in."""
@@ -248,7 +231,7 @@ class _Conversation:
         """Hand *mail* over; until it is answered nobody knows whether it was taken."""
         self.handing_over = True
         self.smtp.send_message(mail, self.server.sender, [to])
-        if self.expired:  # half an answer, where we cut it, may look like a whole one
+        if self.limit.over:  # half an answer, where we cut it, may look like a whole one
             raise TimeoutError
         self.handing_over = False
 
@@ -260,57 +243,8 @@ class _Conversation:
             raise BadConfig("PROVISIONER_SMTP_CA_FILE holds no certificates in PEM") from None
 
     def dial(self) -> socket.socket:
-        """Connect to the first address that answers; the time left is shared among them."""
-        found = self._resolve()
-        last: OSError = _NoName()
-        for position, (family, kind, protocol, _, address) in enumerate(found):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                self._hold(sock)
-                sock.settimeout(self._left() / (len(found) - position))
-                sock.connect(address)
-                sock.settimeout(self._left())
-            except OSError as trouble:
-                sock.close()
-                last = trouble
-            else:
-                return sock
-        raise last
-
-    def _resolve(self) -> list[tuple[Any, ...]]:
-        """Look the host up, in a thread of its own because the resolver takes no time limit."""
-        answers: queue.SimpleQueue[list[tuple[Any, ...]]] = queue.SimpleQueue()
-
-        def look() -> None:
-            try:
-                answers.put(list(socket.getaddrinfo(self.server.host, self.server.port, type=socket.SOCK_STREAM)))
-            except (OSError, UnicodeError):
-                answers.put([])
-
-        threading.Thread(target=look, daemon=True).start()
-        try:
-            return answers.get(timeout=self._left())
-        except queue.Empty:
-            raise _NoName from None
-
-    def _left(self) -> float:
-        return max(self._deadline - time.monotonic(), 0.001)
-
-    def _hold(self, sock: socket.socket) -> None:
-        """Keep a duplicate as the line to cut: TLS detaches the socket that it wraps."""
-        with self._lock:
-            if self._line:
-                self._line.close()
-            self._line = sock.dup()
-        if self.expired:
-            self._cut()
-
-    def _cut(self) -> None:
-        with self._lock:
-            self.expired = True
-            if self._line:
-                with suppress(OSError):  # not connected yet, or not any more
-                    self._line.shutdown(socket.SHUT_RDWR)
+        """Connect to the first address that answers."""
+        return self.limit.connect(self.limit.resolve(self.server.host, self.server.port))
 
 
 class _Smtp(smtplib.SMTP):

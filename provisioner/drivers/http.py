@@ -6,8 +6,6 @@ from "sent, no answer".
 """
 
 import http.client
-import ipaddress
-import queue
 import re
 import socket
 import ssl
@@ -31,12 +29,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from provisioner.domain import touch
 from provisioner.domain.connection import PACE_PATIENCE_SECONDS, TlsPolicy
 from provisioner.errors import BadConfig, Busy, NotDone, RemoteError, Unreachable, Unsure, Unusable
+from provisioner.line import Limit, NameUnanswered, NameUnknown
 
 MAX_BODY_BYTES = 64 * 1024 * 1024  #: more than this is no answer of a DCIM
 CHUNK_BYTES = 64 * 1024
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
-_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 _Kind = TypeVar("_Kind", bound=RemoteError)
 
 
@@ -229,58 +227,18 @@ class _TooLong(Exception):
     """The body outgrew `MAX_BODY_BYTES`."""
 
 
-class _Watch:
+class _Watch(Limit):
     """Cuts a call off when its time is over, and knows whether it ever had a connection."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.connected = False
-        self.expired = False
-        self._deadline = time.monotonic() + seconds
-        self._line: socket.socket | None = None
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+    connected = False
 
     def __enter__(self) -> Self:
         self._token = _present.set(self)
-        self._timer.start()
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        super().__exit__()
         _present.reset(self._token)
-        with self._lock:
-            if self._line:
-                self._line.close()
-            self._line = None
-
-    def left(self) -> float:
-        """Give the seconds left, never 0, which sockets read as "do not block"."""
-        return max(self._deadline - time.monotonic(), 0.001)
-
-    def hold(self, sock: socket.socket) -> None:
-        """
-        Take *sock* as the line to cut.
-
-        A duplicate is kept, because TLS detaches the socket that it wraps: shutting down the
-        duplicate ends the connection whoever owns it then, also in the middle of a handshake.
-        """
-        with self._lock:
-            if self._line:
-                self._line.close()
-            self._line = sock.dup()
-        if self.expired:
-            self._cut()
-
-    def _cut(self) -> None:
-        with self._lock:
-            self.expired = True
-            if self._line:
-                try:
-                    self._line.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    return  # It is not connected yet, or not any more.
 
 
 _present: ContextVar[_Watch] = ContextVar("provisioner_http_watch")
@@ -293,7 +251,7 @@ def _exchange(call: Callable[..., requests.Response], watch: _Watch) -> Reply:
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 raise _TooLong
-        if watch.expired:
+        if watch.over:
             # A body without a length ends where the connection ends, also where we cut it.
             raise TimeoutError
         return Reply(response.status_code, bytes(body))
@@ -301,7 +259,7 @@ def _exchange(call: Callable[..., requests.Response], watch: _Watch) -> Reply:
 
 def _why(trouble: Exception, watch: _Watch) -> str:
     """Say in our own words what *trouble* was; its text is never used."""
-    if watch.expired or isinstance(trouble, requests.Timeout | TimeoutError):
+    if watch.over or isinstance(trouble, requests.Timeout | TimeoutError):
         return f"no whole answer within {watch.seconds:g} s"
     if not watch.connected:
         return "the address is not one that can be called"
@@ -321,67 +279,24 @@ def _address_fault(url: str) -> str:
     return "the address is not one that can be called" if ill else ""
 
 
-def _resolve(host: str, port: int, watch: _Watch) -> Sequence[_Address]:
-    """Look *host* up, in a thread of its own because the resolver takes no time limit."""
-    answers: queue.SimpleQueue[Sequence[_Address] | None] = queue.SimpleQueue()
-
-    def look() -> None:
-        try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):
-            answers.put(None)
-
-    if _is_address(host):
-        look()
-    else:
-        threading.Thread(target=look, daemon=True).start()
-    try:
-        found = answers.get(timeout=watch.left())
-    except queue.Empty:
-        raise _NotConnected(f"no answer about the name {host} within {watch.seconds:g} s") from None
-    if not found:
-        raise _NotConnected(f"the name {host} is unknown")
-    return found
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _dial(host: str, port: int, watch: _Watch) -> socket.socket:
-    """Connect to the first address of *host* that answers; the time left is shared among them."""
-    found = _resolve(host, port, watch)
-    sentence = ""
-    for position, (family, kind, protocol, _, address) in enumerate(found):
-        try:
-            sock = socket.socket(family, kind, protocol)
-        except OSError:
-            sentence = sentence or f"no way to {host}:{port}"
-            continue
-        try:
-            watch.hold(sock)
-            sock.settimeout(watch.left() / (len(found) - position))
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(watch.left())
-        except OSError as trouble:
-            sock.close()
-            sentence = _no_connection(trouble, f"{host}:{port}", watch)
-        else:
-            return sock
+    try:
+        return watch.connect(watch.resolve(host, port))
+    except OSError as trouble:
+        sentence = _no_connection(trouble, host, port, watch)
     raise _NotConnected(sentence)
 
 
-def _no_connection(trouble: OSError, where: str, watch: _Watch) -> str:
-    if watch.expired or isinstance(trouble, TimeoutError):
-        return f"no connection to {where} within {watch.seconds:g} s"
+def _no_connection(trouble: OSError, host: str, port: int, watch: _Watch) -> str:
+    if isinstance(trouble, NameUnanswered):
+        return f"no answer about the name {host} within {watch.seconds:g} s"
+    if isinstance(trouble, NameUnknown):
+        return f"the name {host} is unknown"
+    if watch.over or isinstance(trouble, TimeoutError):
+        return f"no connection to {host}:{port} within {watch.seconds:g} s"
     if isinstance(trouble, ConnectionRefusedError):
-        return f"connection refused by {where}"
-    return f"no way to {where}"
+        return f"connection refused by {host}:{port}"
+    return f"no way to {host}:{port}"
 
 
 class _WatchedHttp(HTTPConnection):
@@ -418,7 +333,7 @@ class _WatchedHttps(HTTPSConnection):
 def _no_trust(trouble: Exception, watch: _Watch) -> str:
     if isinstance(trouble, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {_verdict(trouble)}"
-    if watch.expired or isinstance(trouble, TimeoutError):
+    if watch.over or isinstance(trouble, TimeoutError):
         return f"no TLS connection within {watch.seconds:g} s"
     if isinstance(trouble, urllib3.exceptions.SSLError):
         return "the certificate is not trusted: it is not the one whose fingerprint is pinned"
