@@ -36,7 +36,7 @@ def doctor(*, json: Json = False) -> None:
         broker=ports.broker,
         spans=ports.spans,
         version=__version__,
-        mail=bool(ports.settings.smtp_url),
+        desks=ports.desks,
         clock=lambda: datetime.fromtimestamp(time.time(), UTC),
     )
     well = all(line.well for line in found)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from provisioner.domain.spans import Spans
-from provisioner.errors import Overloaded
-from provisioner.ports import Broker, Facts, Heartbeats, Reads
+from provisioner.errors import BadConfig, Overloaded
+from provisioner.ports import Broker, Desks, Facts, Heartbeats, Reads
 
 OURS = ("control", "observe", "outbox")  #: queues that no connection names
 MISSED = 6  #: signs of life, after which a worker is silent
@@ -34,13 +34,13 @@ def examine(
     broker: Broker,
     spans: Spans,
     version: str,
-    mail: bool,
+    desks: Desks,
     clock: Callable[[], datetime],
 ) -> Sequence[Line]:
     """
     Give every line, whatever is down; all is well when each is.
 
-    *mail*: a mail server is set. It writes one row of its own, to see whether the database takes any.
+    It writes one row of its own, to see whether the database takes any.
     """
     trouble = broker.trouble()
     said = Line("broker", not trouble, trouble or "answers", "systemctl status redis-server" if trouble else "")
@@ -49,7 +49,7 @@ def examine(
             *_database(reads, heartbeats, clock, spans),
             said,
             *_site(reads, spans, version),
-            *_told(reads.messages(), mail=mail),
+            *_told(reads, desks),
         ]
     except Overloaded as error:
         return [_down(str(error)), *_unknown("migrations", "installation", "last tick", "clock"), said, *_unknown()]
@@ -70,7 +70,7 @@ def _down(why: str) -> Line:
 
 
 def _unknown(*about: str) -> list[Line]:
-    about = about or ("workers", "queues", "connections", "waiting work", "mail server", "messages")
+    about = about or ("workers", "queues", "connections", "waiting work", "desks", "messages")
     return [Line(one, None, "not known") for one in about]
 
 
@@ -156,22 +156,42 @@ def _site(reads: Reads, spans: Spans, version: str) -> Iterator[Line]:
     yield from _waiting(reads.waiting(spans.wake_grace))
 
 
-def _told(found: Facts, *, mail: bool) -> Iterator[Line]:
-    """Say whether those in charge hear of errors."""
-    if mail:
-        yield Line("mail server", well=True, says="is set")
-    else:
-        mend = "set PROVISIONER_SMTP_URL and PROVISIONER_SMTP_FROM; systemctl restart provisioner-control"
-        yield Line("mail server", well=False, says="none is set: messages are kept, nobody gets them", mend=mend)
+def _told(reads: Reads, desks: Desks) -> Iterator[Line]:
+    """Say whether those in charge hear of errors, and billing of its services."""
+    for kind in sorted({department["desk"] for department in reads.departments()}):
+        try:
+            desks.get(kind)
+        except BadConfig as error:
+            says = f"{error}. Its messages are kept, nobody gets them"
+            yield Line(f"desk {kind}", well=False, says=says, mend="systemctl restart provisioner-control, when it is")
+        else:
+            yield Line(f"desk {kind}", well=True, says="is set up")
+    yield _messages(reads.messages())
+    for callback in reads.callbacks():
+        yield _callback(callback)
+
+
+def _messages(found: Facts) -> Line:
     untold = found["untold_seconds"] or 0.0
     if untold >= UNATTENDED_SECONDS:
         says = f"nobody empties the outbox: its oldest event waits for {_span(untold)}"
-        yield Line("messages", well=False, says=says, mend="systemctl restart provisioner-control")
-    elif found["refused"]:
+        return Line("messages", well=False, says=says, mend="systemctl restart provisioner-control")
+    if found["refused"]:
         says = f"{found['refused']} were not taken, the oldest: {found['error']}"
-        yield Line("messages", well=False, says=says, mend=f"provisioner ticket show {found['ticket']}")
-    else:
-        yield Line("messages", well=True, says="none was refused")
+        return Line("messages", well=False, says=says, mend=f"provisioner ticket show {found['ticket']}")
+    return Line("messages", well=True, says="none was refused")
+
+
+def _callback(callback: Facts) -> Line:
+    panel, given_up = callback["panel"], callback["given_up"]
+    about = f"callback {panel}"
+    if callback["failures"]:
+        says = f"{callback['waiting'] + given_up} services to tell of, {callback['failures']} failures in a row"
+        return Line(about, well=False, says=f"{says}: {callback['error']}", mend="provisioner callback list")
+    if given_up:
+        mend = f"provisioner callback replay {panel} --failed"
+        return Line(about, well=False, says=f"{given_up} services that it was not told of in time", mend=mend)
+    return Line(about, well=True, says="takes what it is told")
 
 
 def _worker(one: Facts, silent: float, version: str) -> Line:

@@ -14,6 +14,8 @@ import pytest
 
 from provisioner.demo.broker import EmbeddedBroker
 from provisioner.demo.children import free_port
+from provisioner.desks.email import EmailDesk, MailServer
+from provisioner.desks.registry import DeskRegistry
 from provisioner.domain.spans import Spans
 from provisioner.store import connections, installation
 from provisioner.store.database import Database
@@ -24,6 +26,12 @@ from tests.site import Site
 
 ROOT = Path(__file__).parents[2]
 VERSION = "1.2.3"
+MAIL = MailServer(url="smtp+plain://127.0.0.1:9", sender="provisioner@example.net")
+#: billing is told by a callback, and of one service
+CALLBACK = """
+WITH s AS (INSERT INTO secret (ciphertext, key_id) VALUES ('', '') RETURNING id), c AS (
+  INSERT INTO callback (panel, url, secret_id) SELECT 'billmanager', 'https://billing.example.net/hook', id FROM s)
+INSERT INTO callback_due (service_id, panel, seq) VALUES (1, 'billmanager', 1)"""
 
 
 class Broker:
@@ -42,7 +50,7 @@ class Patient:
     def __init__(self, url: str) -> None:
         self.site, self.broker = Site(url), Broker()
         self.late = timedelta()
-        self.mail = True
+        self.desks = DeskRegistry({"email": EmailDesk(MAIL), "rt": None})
         self.lives = HeartbeatStore(self.site.database)
 
     def look(self) -> dict[str, Line]:
@@ -52,7 +60,7 @@ class Patient:
             broker=self.broker,
             spans=Spans(),
             version=VERSION,
-            mail=self.mail,
+            desks=self.desks,
             clock=lambda: datetime.now(UTC) - self.late,
         )
         assert len({line.about for line in found}) == len(found)
@@ -135,10 +143,6 @@ def no_broker(patient: Patient) -> None:
     patient.broker.says = "no answer from redis://127.0.0.1:6379/0"
 
 
-def no_mail(patient: Patient) -> None:
-    patient.mail = False
-
-
 def untold(patient: Patient) -> None:
     paused(patient)
     patient.sql("UPDATE event SET at = clock_timestamp() - interval '5 min'")
@@ -150,8 +154,12 @@ def refused(patient: Patient) -> None:
                 "FROM ticket")  # fmt: skip
 
 
-def sick(statement: str) -> Callable[[Patient], None]:
-    return lambda patient: patient.sql(statement)
+def sick(*statements: str) -> Callable[[Patient], None]:
+    def sicken(patient: Patient) -> None:
+        for statement in statements:
+            patient.sql(statement)
+
+    return sicken
 
 
 ILLNESSES = {
@@ -192,7 +200,17 @@ ILLNESSES = {
     "in charge": (sick("DELETE FROM department"), "nobody is told of errors of dc1", "department set default"),
     "waiting for person": (held, "1 wait for a person, the oldest for 3 h", "job show 1"),
     "waiting for worker": (unattended, "1 wait for a worker, the oldest for", "job show 1"),
-    "mail server": (no_mail, "none is set", "PROVISIONER_SMTP_URL"),
+    "desk rt": (sick("UPDATE department SET desk = 'rt'"), "PROVISIONER_RT_URL", "provisioner-control"),
+    "callback billmanager": (
+        sick(CALLBACK, "UPDATE callback SET failures = 3, error = 'answered 503'"),
+        "1 services to tell of, 3 failures in a row: answered 503",
+        "callback list",
+    ),
+    "callback billmanager ": (
+        sick(CALLBACK, "UPDATE callback_due SET failed_at = clock_timestamp()"),
+        "1 services that it was not told of in time",
+        "callback replay billmanager --failed",
+    ),
     "messages": (untold, "nobody empties the outbox: its oldest event waits for 5 min", "provisioner-control"),
     "messages ": (refused, "1 were not taken, the oldest: relay denied", "ticket show 1"),
     "migrations": (sick("UPDATE alembic_version SET version_num = '0001'"), "revision 0001, this", "db upgrade"),
@@ -246,7 +264,7 @@ def test_with_the_database_down_that_line_is_red_and_the_rest_is_not_known() -> 
         broker=Broker(),
         spans=Spans(),
         version=VERSION,
-        mail=True,
+        desks=DeskRegistry({}),
         clock=lambda: datetime.now(UTC),
     )
 
