@@ -2,12 +2,14 @@
 
 import sys
 
+from provisioner import bootstrap
 from provisioner.cli import main as cli
 from provisioner.demo import command
 
 
 def main() -> None:
     """Run one command and end with its exit code."""
+    bootstrap.log_to_stderr()
     app = cli.make()
     app.command("demo", epilog=command.EPILOG)(command.demo)
     sys.exit(cli.run(app))

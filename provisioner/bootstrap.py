@@ -326,6 +326,15 @@ def _started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
+def log_to_stderr() -> None:
+    """Log warnings of a command to standard error: its output may be read by a program."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(colors=False)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def set_up_logs(settings: Settings) -> None:
     """Log events, one a line: for people, or as JSON."""
     level = logging.getLevelNamesMapping().get(settings.log_level.upper())

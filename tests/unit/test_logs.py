@@ -49,3 +49,14 @@ def test_a_step_that_failed_on_purpose_is_no_line(capsys: pytest.CaptureFixture[
 def test_an_unknown_level_names_the_setting() -> None:
     with pytest.raises(BadConfig, match="PROVISIONER_LOG_LEVEL"):
         bootstrap.set_up_logs(Settings(log_level="LOUD"))
+
+
+def test_a_command_warns_beside_its_output_which_a_program_may_read(capsys: pytest.CaptureFixture[str]) -> None:
+    bootstrap.log_to_stderr()
+    structlog.get_logger().info("step_done")
+    structlog.get_logger().warning("message_lost", task="control.reconcile")
+    said = capsys.readouterr()
+
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "message_lost" in said.err
