@@ -276,6 +276,3 @@ def _range(count: int | tuple[int, int]) -> tuple[int, int]:
 
 
 CELLS: Mapping[str, Cell] = {cell.name: cell for cell in cells()}
-
-#: cells that do not end as written yet: what really happens, and why
-OPEN: Mapping[str, str] = {}

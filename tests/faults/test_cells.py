@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
 from tests.faults.runner import Ran, Runner
-from tests.faults.table import CELLS, OPEN
+from tests.faults.table import CELLS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -43,8 +43,5 @@ def ran(runner: Runner) -> Ask:
 def test_a_cell_ends_as_it_is_written(name: str, ran: Ask, runner: Runner) -> None:
     found = ran(CELLS[name].fault)[name]
 
-    if name in OPEN:
-        assert found.differences, f"it ends as written now: take it off OPEN ({OPEN[name]})"
-    else:
-        assert not found.differences, "\n".join([*found.differences, found.trail])
+    assert not found.differences, "\n".join([*found.differences, found.trail])
     assert runner.crashes == []

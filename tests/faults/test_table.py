@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import product
 
 from provisioner.domain.events import EventKind
-from tests.faults.table import ACTS, CELLS, FAULTS, MORE, OPEN, SERVERS, STALE, cells
+from tests.faults.table import ACTS, CELLS, FAULTS, MORE, SERVERS, STALE, cells
 
 
 def test_each_act_and_each_fault_meet_in_exactly_one_cell() -> None:
@@ -35,8 +35,3 @@ def test_an_end_that_asks_a_person_names_the_sentence() -> None:
 
 def test_each_stale_flag_is_of_an_act() -> None:
     assert set(STALE) <= set(ACTS)
-
-
-def test_each_open_cell_is_one_of_the_table_and_says_what_happens() -> None:
-    assert set(OPEN) <= set(CELLS)
-    assert all(OPEN.values())
