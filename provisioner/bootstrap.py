@@ -33,6 +33,7 @@ from provisioner.store.adoption import AdoptionStore
 from provisioner.store.audit import AuditStore
 from provisioner.store.callbacks import CallbacksStore
 from provisioner.store.catalogue import CatalogueStore
+from provisioner.store.closings import ClosingsStore
 from provisioner.store.database import Database
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.store.engine import EngineStore
@@ -88,6 +89,7 @@ class App:
     audits: AuditStore
     adoptions: AdoptionStore
     tickets: TicketsStore
+    closings: ClosingsStore
     questions: QuestionsStore
     desks: DeskRegistry
     callbacks: CallbacksStore
@@ -170,6 +172,7 @@ def build(settings: Settings, *, worker: bool = False) -> App:
         audits=AuditStore(database, spans),
         adoptions=AdoptionStore(database),
         tickets=TicketsStore(database, spans, texts(settings.texts_file)),
+        closings=ClosingsStore(database, spans),
         questions=QuestionsStore(database),
         desks=DeskRegistry(
             {"email": _mail(settings, spans), "rt": _rt(settings, spans), "webhook": _webhook(settings, webhooks)}

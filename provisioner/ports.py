@@ -191,7 +191,7 @@ class DeskCapabilities:
     dedup: bool  #: the same key twice is one message; if not, a doubled one can be recognised by it
     comment: bool  #: a follow-up finds its ticket
     close: bool  #: a ticket can be closed by us
-    status: bool  #: it can be read whether a ticket is open
+    status: bool  #: it can be read whether a ticket is open, and one that was closed can be opened again
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,17 @@ class TicketStatus(StrEnum):
     """What a desk says of a ticket."""
 
     OPEN = "open"
-    CLOSED = "closed"
+    CLOSED = "closed"  #: as done
+    REFUSED = "refused"  #: closed, and not as done: rejected, deleted
     UNKNOWN = "unknown"  #: it can't be read
+
+
+@dataclass(frozen=True, slots=True)
+class TicketReading:
+    """A ticket as its desk shows it."""
+
+    status: TicketStatus
+    by: str = ""  #: who touched it last, as the desk calls them, one line; "" where that was us, or is not told
 
 
 class Desk(Protocol):
@@ -239,16 +248,16 @@ class Desk(Protocol):
         """Open a ticket; returns what the desk calls it. The same key twice: the same ticket."""
         ...
 
-    def comment(self, ref: str, message: Message) -> None:
-        """Add to ticket *ref*."""
+    def comment(self, ref: str, message: Message, *, reopen: bool = False) -> None:
+        """Add to ticket *ref*; *reopen*: one that is closed there is opened again, where the desk can. Repeatable."""
         ...
 
     def close(self, ref: str, message: Message) -> None:
         """Say that the matter of ticket *ref* is over, and close it where the desk can."""
         ...
 
-    def status(self, ref: str) -> TicketStatus:
-        """Say whether ticket *ref* is open, where the desk can (`capabilities`)."""
+    def status(self, ref: str) -> TicketReading:
+        """Say whether ticket *ref* is open, and who touched it last, where the desk can (`capabilities`)."""
         ...
 
 
@@ -704,6 +713,10 @@ class Questions(Protocol):
         """Record an answer once, wake its attempt; raises `IllegalMove`, or `Invalid` for a server that is bound."""
         ...
 
+    def ask_again(self, question_id: int, *, says: str) -> None:
+        """Ask once more with the reason, as an event that those in charge are told. Raises `IllegalMove`."""
+        ...
+
 
 class DeliveryKind(StrEnum):
     """What a message does to its ticket."""
@@ -726,6 +739,7 @@ class Delivery:
     tries: int  #: this one included; the fence of its end
     owner: str
     question: int | None = None  #: that a person is asked in it: its text has the mark of the link
+    reopens: bool = False  #: the ticket may be closed at its desk, and is open again
 
 
 class Tickets(Protocol):
@@ -755,8 +769,12 @@ class Tickets(Protocol):
         """Lease the turn and the message that is longest due; None while somebody else sends, or none is due."""
         ...
 
-    def sent(self, delivery: Delivery, ref: str) -> bool:
-        """Record that the desk took it, give the turn back; says whether another is due."""
+    def sent(self, delivery: Delivery, ref: str, *, readable: bool = False) -> bool:
+        """
+        Record that the desk took it, give the turn back; says whether another is due.
+
+        *readable*: the desk shows whether a ticket is open, so that one which asks for a removal is looked at.
+        """
         ...
 
     def put_off(self, delivery: Delivery, why: str) -> None:
@@ -765,6 +783,34 @@ class Tickets(Protocol):
 
     def save_department(self, given: Department) -> None:
         """Make or change a department; what waits for it is tried again at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A leased turn to look at its desk whether a person closed a ticket."""
+
+    ticket: int
+    question: int  #: that is answered by closing it
+    desk: str
+    ref: str  #: what the desk calls it
+    department: str
+    owner: str
+
+
+class Closings(Protocol):
+    """The store as whoever looks for closed tickets sees it; one turn with `Tickets`: one desk is called at a time."""
+
+    def take(self, owner: str) -> Watched | None:
+        """Lease the turn and the ticket that was not looked at for longest; None when none is due."""
+        ...
+
+    def looked(self, watched: Watched) -> bool:
+        """Record that the desk answered, give the turn back; says whether more is due at a desk."""
+        ...
+
+    def put_off(self, watched: Watched, *, desk: bool) -> None:
+        """Give the turn back; looked at with growing distance: this ticket, with *desk* all that its desk has."""
         ...
 
 

@@ -15,6 +15,7 @@ from provisioner.domain.wording.texts import SHIPPED
 from provisioner.drivers.fake import FakeDatacentre, FakeDriver, FakeProber
 from provisioner.ports import Driver, Placed, Wakeup
 from provisioner.store.callbacks import CallbacksStore
+from provisioner.store.closings import ClosingsStore
 from provisioner.store.database import Database, as_json
 from provisioner.store.engine import EngineStore
 from provisioner.store.life import LifeStore
@@ -106,6 +107,7 @@ class Site:
         self.planner = PlanningStore(self.database, spans)
         self.quarantine = QuarantineStore(self.database)
         self.tickets = TicketsStore(self.database, spans, SHIPPED)
+        self.closings = ClosingsStore(self.database, spans)
         self.questions = QuestionsStore(self.database)
         self.callbacks = CallbacksStore(self.database, spans)
         self.observer = ObserverStore(self.database, spans)

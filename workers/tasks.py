@@ -8,11 +8,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 from provisioner import bootstrap
 from provisioner.usecases import audit as auditor
 from provisioner.usecases import callback as billing
+from provisioner.usecases import tell
+from provisioner.usecases.heed import heed
 from provisioner.usecases.observe import observe as read_list
 from provisioner.usecases.recipes import task_names
 from provisioner.usecases.reconcile import reconcile as tick
 from provisioner.usecases.run_step import run_step
-from provisioner.usecases.tell import deliver as hand_over
 from provisioner.views.callbacks import body as callback_body
 from workers.app import app, settings, wiring
 
@@ -73,14 +74,26 @@ def observe(*, connection: int) -> str:
 
 @app.task(name="control.deliver", send_events=False)
 def deliver() -> str:
-    """Hand one message to its desk."""
+    """Hand one message to its desk; with none due look whether a person closed a ticket."""
     ports = wiring()
-    return hand_over(
+    came = tell.deliver(
         owner=bootstrap.owner(settings),
         tickets=ports.tickets,
         desks=ports.desks,
         waker=ports.waker,
         link=bootstrap.answer_link(ports),
+        interrupted=(SoftTimeLimitExceeded,),
+    )
+    if came != tell.NOTHING:
+        return came
+    return heed(
+        owner=bootstrap.owner(settings),
+        closings=ports.closings,
+        questions=ports.questions,
+        desks=ports.desks,
+        drivers=ports.drivers,
+        engine=ports.engine,
+        waker=ports.waker,
         interrupted=(SoftTimeLimitExceeded,),
     )
 

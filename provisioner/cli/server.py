@@ -37,9 +37,18 @@ def list_(
         print_json(found)
         return
     print_table(
-        ("connection", "server", "name", "type", "ip", "strikes", "why it is not sold"),
+        ("connection", "server", "name", "rack", "type", "ip", "strikes", "why it is not sold"),
         (
-            (row.connection, row.server, row.name, row.server_type, row.ip, len(row.strikes), row.why_not_sold)
+            (
+                row.connection,
+                row.server,
+                row.name,
+                row.rack,
+                row.server_type,
+                row.ip,
+                len(row.strikes),
+                row.why_not_sold,
+            )
             for row in found
         ),
         empty="no server in quarantine" if quarantined else "no server yet: see `provisioner connection put --help`",
@@ -53,7 +62,8 @@ def show(connection: Connection, server: Server, *, json: Json = False) -> None:
     if json:
         print_json(found)
         return
-    typer.echo(f"server {found.server} ({found.name}) of {found.connection}, {found.server_type}, {found.ip}")
+    rack = f", rack {found.rack}" if found.rack else ""
+    typer.echo(f"server {found.server} ({found.name}) of {found.connection}{rack}, {found.server_type}, {found.ip}")
     typer.echo(f"  {found.why_not_sold or 'it can be sold'}")
     for strike in found.strikes:
         end = f"; ended {plain(strike.ended_at)} by {strike.ended_by}" if strike.ended_at else ""

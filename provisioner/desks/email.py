@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from provisioner.domain import touch
 from provisioner.errors import BadConfig, BadValue, Busy, Denied, RemoteError, Unreachable, Unsure
 from provisioner.line import Limit, NameUnanswered, NameUnknown
-from provisioner.ports import DeskCapabilities, Message, TicketStatus
+from provisioner.ports import DeskCapabilities, Message, TicketReading, TicketStatus
 
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@([A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}")
 PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
@@ -98,17 +98,18 @@ class EmailDesk:
         self._send(message, ours, ref="")
         return ours
 
-    def comment(self, ref: str, message: Message) -> None:
-        """Answer the first message of thread *ref*."""
+    def comment(self, ref: str, message: Message, *, reopen: bool = False) -> None:
+        """Answer the first message of thread *ref*; a thread is never closed."""
+        del reopen
         self._send(message, self._id(message), ref=ref)
 
     def close(self, ref: str, message: Message) -> None:
         """Send the all-clear; what becomes of the thread is up to its readers."""
         self._send(message, self._id(message), ref=ref)
 
-    def status(self, ref: str) -> TicketStatus:
+    def status(self, ref: str) -> TicketReading:
         """Say that it can't be known."""
-        return TicketStatus.UNKNOWN
+        return TicketReading(TicketStatus.UNKNOWN)
 
     def _id(self, message: Message) -> str:
         return f"<{message.key}@{self._server.sender.rpartition('@')[2]}>"

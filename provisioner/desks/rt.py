@@ -16,16 +16,18 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from provisioner.errors import BadConfig, BadValue, Busy, Denied, RemoteError, Unreachable, Unsure, Unusable
-from provisioner.ports import DeskCapabilities, Http, Message, TicketStatus
+from provisioner.ports import DeskCapabilities, Http, Message, TicketReading, TicketStatus
 
 OPERATION = "ticket"
 LEAST_SECONDS = 0.05  #: with less left of a conversation's time no further call is made
 SUBJECT_MOST = 200  #: bytes that RT surely keeps of a subject; on some databases they are characters
 RT_SAYS_MOST = 200  #: characters of RT's own words that are shown
+BY_MOST = 100  #: characters of a name
 NEWEST = 100  #: messages of a ticket among which a repeated one is looked for; as many as RT gives at once
 STATUSES = {
     **dict.fromkeys(("new", "open", "stalled"), TicketStatus.OPEN),
-    **dict.fromkeys(("resolved", "rejected", "deleted"), TicketStatus.CLOSED),
+    "resolved": TicketStatus.CLOSED,
+    **dict.fromkeys(("rejected", "deleted"), TicketStatus.REFUSED),
 }  #: of RT's own life cycles; one of an operator's making can't be judged
 
 
@@ -98,9 +100,14 @@ class RtDesk:
             raise rt.error(Unsure, "it gave no number for a new ticket")
         return str(made)
 
-    def comment(self, ref: str, message: Message) -> None:
-        """Add to ticket *ref* a comment that those see who work on it, once a key."""
-        self._add(self._talk(), self._ticket(ref), message)
+    def comment(self, ref: str, message: Message, *, reopen: bool = False) -> None:
+        """Add to ticket *ref* a comment that those see who work on it, once a key; a resolved one may be reopened."""
+        rt, ticket = self._talk(), self._ticket(ref)
+        self._add(rt, ticket, message)
+        if reopen and _status(rt.look(ticket)) is TicketStatus.CLOSED:
+            said = rt.act("PUT", ticket, {"Status": "open"})
+            if _status(rt.look(ticket)) is TicketStatus.CLOSED:
+                raise rt.error(BadValue, f"ticket {ref} can't be opened again: {rt.shown(said)}")
 
     def close(self, ref: str, message: Message) -> None:
         """Add the all-clear to ticket *ref* and resolve it; does nothing where no ticket was opened."""
@@ -110,15 +117,18 @@ class RtDesk:
         self._add(rt, ticket, message)
         said = rt.act("PUT", ticket, {"Status": "resolved"})
         # RT answers 200 also where it has not done it, and why is in its user's language.
-        if _status(rt.look(ticket)) is not TicketStatus.CLOSED:
+        if _status(rt.look(ticket)) not in (TicketStatus.CLOSED, TicketStatus.REFUSED):
             raise rt.error(BadValue, f"ticket {ref} can't be resolved: {rt.shown(said)}")
 
-    def status(self, ref: str) -> TicketStatus:
+    def status(self, ref: str) -> TicketReading:
         """Say whether ticket *ref* is open; unknown for one that is gone, or has a status of the operator's making."""
+        rt = self._talk()
         try:
-            return _status(self._talk().look(self._ticket(ref)))
+            found = rt.look(self._ticket(ref))
         except (_Forbidden, _Missing):
-            return TicketStatus.UNKNOWN
+            return TicketReading(TicketStatus.UNKNOWN)
+        by, ours = (str(_object(found.get(name)).get("id", "")) for name in ("LastUpdatedBy", "Creator"))
+        return TicketReading(_status(found), "" if by == ours else rt.shown(by)[:BY_MOST])
 
     def _add(self, rt: "_Talk", ticket: str, message: Message) -> None:
         newest = rt.look(f"{ticket}/attachments", fields="Subject", orderby="id", order="DESC", per_page=str(NEWEST))

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 
 from provisioner.errors import BadConfig, BadValue, Invalid, Unreachable
-from provisioner.ports import DeliveryKind, DeskCapabilities, Message, TicketStatus, Webhooks
+from provisioner.ports import DeliveryKind, DeskCapabilities, Message, TicketReading, TicketStatus, Webhooks
 
 SECRET_LEAST = 16  #: characters
 REF_MOST = 200  #: characters that are kept of the receiver's own name of a ticket
@@ -48,17 +48,18 @@ class WebhookDesk:
         """Tell of a new ticket; returns what the receiver calls it, our own name of it where it says nothing."""
         return self._ref(self._post(DeliveryKind.OPEN, "", message)) or message.ticket or message.key
 
-    def comment(self, ref: str, message: Message) -> None:
-        """Tell more of ticket *ref*."""
+    def comment(self, ref: str, message: Message, *, reopen: bool = False) -> None:
+        """Tell more of ticket *ref*; that it is open again if it was closed is up to the receiver."""
+        del reopen
         self._post(DeliveryKind.COMMENT, ref, message)
 
     def close(self, ref: str, message: Message) -> None:
         """Tell that the matter of ticket *ref* is over; what becomes of it is up to the receiver."""
         self._post(DeliveryKind.CLOSE, ref, message)
 
-    def status(self, ref: str) -> TicketStatus:
+    def status(self, ref: str) -> TicketReading:
         """Say that it can't be known."""
-        return TicketStatus.UNKNOWN
+        return TicketReading(TicketStatus.UNKNOWN)
 
     def _post(self, kind: DeliveryKind, ref: str, message: Message) -> bytes:
         told = {

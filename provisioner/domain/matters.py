@@ -18,9 +18,11 @@ from provisioner.domain.states import JobKind, JobState
 from provisioner.errors import FailureClass
 
 LINK = "[link]"  #: in a stored text: where the address at which a person answers is put in when it is sent
+CLOSING = "[if closing answers]"  #: the same: begins a line that is sent only where a closed ticket is an answer
 TEXT_MOST = 1500  #: characters of an event's own words
 SUBJECT_MOST = 150
 SERVERS_MOST = 20
+RACK_MOST = 64  #: characters
 DESKS = ("email", "rt", "webhook")  #: kinds of desk that there are
 
 
@@ -75,6 +77,7 @@ class Told:
     step: str = ""  #: that failed
     reason_class: str = ""
     quarantined: Mapping[str, str] = field(default_factory=dict)  #: servers that the job left out of sale → why
+    racks: Mapping[str, str] = field(default_factory=dict)  #: server → where it stands, as its DCIM last listed it
 
 
 def matter(told: Told) -> str:
@@ -177,6 +180,7 @@ def _facts(told: Told, count: int, labels: "Labels") -> dict[str, object]:
         "step": told.step or told.data.get("step") or "-",
         "server": servers[0] if servers else "-",
         "servers": named or "-",
+        "rack": (told.racks.get(servers[0]) if servers else "") or "-",
         "job": told.job or "-",
         "job_kind": told.job_kind or "-",
         "order": _order(told, labels) or labels.nobody,
@@ -185,6 +189,7 @@ def _facts(told: Told, count: int, labels: "Labels") -> dict[str, object]:
         "department": told.data.get("department") or told.department or "-",
         "count": count,
         "link": LINK,
+        "closing": CLOSING,
         **{name: told.data.get(name) or "-" for name in ("hostname", "customer", "user", "equipment", "due", "asked")},
     }
 
@@ -204,13 +209,20 @@ def _where(told: Told, labels: "Labels") -> str:
         f"{label} {value}"
         for label, value in (
             (labels.connection, told.connection),
-            (labels.server, ", ".join(told.quarantined) or told.server),
+            (labels.server, _servers(told, labels)),
             (labels.order, _order(told, labels)),
             (labels.job, str(told.job or "")),
         )
         if value
     ]
     return ", ".join(found)
+
+
+def _servers(told: Told, labels: "Labels") -> str:
+    servers = list(told.quarantined) or [told.server]
+    found = [(server, _clean(told.racks.get(server) or "", RACK_MOST)) for server in servers[:SERVERS_MOST]]
+    named = [f"{server} ({labels.rack} {rack})" if rack else server for server, rack in found]
+    return ", ".join(named) + (" …" if len(servers) > SERVERS_MOST else "")
 
 
 def _filled(template: str, facts: Mapping[str, object], *, most: int) -> str:
@@ -249,13 +261,14 @@ PARTS: Mapping[Kind, tuple[str, ...]] = {
 
 #: what a subject and the lines of what to do may name; an all-clear may name the parts of its kind's key
 FIELDS = (
-    "connection", "step", "server", "servers", "job", "job_kind", "order", "token", "department", "count",
+    "connection", "step", "server", "servers", "rack", "job", "job_kind", "order", "token", "department", "count",
 )  # fmt: skip
 _QUESTION = ("hostname", "customer", "user", "equipment", "due", "link")
-#: what only these kinds have beside; a link is put into the text when it is sent, so that no subject may name it
+MARKS = ("link", "closing")  #: what becomes of them is seen when a text is sent: no subject may name them
+#: what only these kinds have beside
 MORE_FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.PLACE: _QUESTION,
-    Kind.REMOVE: _QUESTION,
+    Kind.REMOVE: (*_QUESTION, "closing"),
     Kind.OVERDUE: ("asked",),
     Kind.CALLBACK: ("panel",),
 }
@@ -273,6 +286,7 @@ class Labels:
     still: str
     connection: str
     server: str
+    rack: str
     order: str
     ordered: str  #: an order of a billing system
     job: str

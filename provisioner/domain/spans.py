@@ -35,6 +35,7 @@ class Spans:
     tell_again: float = 60.0  #: before a message that a desk did not take is tried again; doubles up to 1 h
     tell_gather: float = 300.0  #: more of the same matter is gathered so long into one message; doubles up to 1 h
     tell_remind: float = 86400.0  #: an open ticket of which nothing was said for so long is said again
+    tell_read: float = 60.0  #: between two looks at a ticket that a person may close
     tell_stuck: int = 6  #: tries of one message before another department hears that it is stuck
     spread_window: float = 86400.0  #: servers that went out of sale are counted this far back
     spread_servers: int = 5  #: of one connection before those in charge hear that its quarantine grows

@@ -1,6 +1,6 @@
 """Questions to people in PostgreSQL: asked in the touch of their step, answered by whoever has the link or the role."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy.exc import IntegrityError
@@ -63,10 +63,13 @@ WAKE = """
 UPDATE attempt SET state = 'ready', awaits = NULL, resume_at = clock_timestamp()
  WHERE id = %(attempt)s AND state = 'waiting' RETURNING id"""
 
+AGAIN = """
+UPDATE question SET says = %(says)s WHERE id = %(question)s AND answered_at IS NULL RETURNING id"""
+
 TELL = """
 WITH s AS (UPDATE service SET next_seq = next_seq + 1 WHERE id = %(service)s RETURNING next_seq - 1 AS seq)
 INSERT INTO event (service_id, seq, job_id, attempt_n, kind, text, data)
-SELECT %(service)s, s.seq, %(job)s, a.n, 'person_answered', %(text)s, %(data)s::jsonb
+SELECT %(service)s, s.seq, %(job)s, a.n, %(kind)s, %(text)s, %(data)s::jsonb
   FROM s, attempt a WHERE a.id = %(attempt)s"""
 
 
@@ -111,17 +114,21 @@ def ask(session: Session, touched: Touched, asked: PersonAsked) -> Event:
     if asked.kind is QuestionKind.PLACED:
         session.rows(UNNAMED, claim=touched.claim.id)
     order = touched.order
-    data = {
-        "question": row["id"],
-        "asks": asked.kind,
-        "due": f"{row['due_at']:%Y-%m-%d %H:%M} UTC",
-        "says": asked.says,
-        "hostname": order.hostname,
-        "customer": order.customer_ref,
-        "equipment": order.equipment,
-        "user": f"{row['login']} (id {touched.customer})" if row["login"] else "",
-    }
+    facts = {"hostname": order.hostname, "customer": order.customer_ref, "equipment": order.equipment}
+    data = _asked(row, asked.kind, asked.says, facts, user=touched.customer)
     return Event(EventKind.PERSON_ASKED, asked.says or SAYS[asked.kind], data)
+
+
+def _asked(row: Row, kind: str, says: str, facts: Mapping[str, object], *, user: str | None) -> Mapping[str, object]:
+    """Give what the event of a question tells those in charge; *row*: the question, with the user's login."""
+    return {
+        "question": row["id"],
+        "asks": kind,
+        "due": f"{row['due_at']:%Y-%m-%d %H:%M} UTC",
+        "says": says,
+        **facts,
+        "user": f"{row['login']} (id {user})" if row["login"] else "",
+    }
 
 
 def overdue(session: Session, touched: Touched) -> Event:
@@ -175,30 +182,57 @@ class QuestionsStore:
 
     @staticmethod
     def _answer(session: Session, question_id: int, server: ServerRef | None, by: str) -> Sequence[Wakeup]:
-        row = session.row(ASKING, question=question_id, job=None)
-        if row is None:
-            raise NotFound("this question is not there any more")
-        session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=row["service"])
-        session.rows("SELECT FROM attempt WHERE id = %(id)s FOR UPDATE", id=row["attempt"])
-        row = session.row(ASKING, question=question_id, job=None)
-        if row is None or not row["open"]:
-            raise IllegalMove(NOBODY_WAITS)
+        row = _locked(session, question_id)
         if session.row(ANSWERED, question=question_id, by=by) is None:
             raise IllegalMove(answered_before(row["answered_by"]))
         if server is not None:
             session.rows(NAMED, claim=row["claim"], server=server)
         said = f"server {server}" if server is not None else "it is done"
-        session.rows(
-            TELL,
-            service=row["service"],
-            job=row["job_id"],
-            attempt=row["attempt"],
-            text=f"answered by {by}: {said}",
-            data=as_json({"question": question_id, "server": server, "by": by}),
-        )
+        data = {"question": question_id, "server": server, "by": by}
+        _tell(session, row, EventKind.PERSON_ANSWERED, f"answered by {by}: {said}", data)
         if session.row(WAKE, attempt=row["attempt"]) is None:
             return ()
         return [wakeup(found) for found in session.rows(SEND, attempts=[row["attempt"]])]
+
+    def ask_again(self, question_id: int, *, says: str) -> None:
+        """
+        Ask once more with the reason, as an event that those in charge are told; the deadline stays.
+
+        Raises:
+            IllegalMove: it was answered meanwhile, or its job waits for it no more.
+        """
+        with self._db.transaction() as session:
+            row = _locked(session, question_id)
+            if session.row(AGAIN, question=question_id, says=says) is None:
+                raise IllegalMove(answered_before(row["answered_by"]))
+            facts = {name: row[name] for name in ("hostname", "equipment")} | {"customer": row["customer_ref"]}
+            data = _asked(row, row["kind"], says, facts, user=row["panel_user_ref"])
+            _tell(session, row, EventKind.PERSON_ASKED, says, data)
+
+
+def _locked(session: Session, question_id: int) -> Row:
+    """Give a question as it stands under the locks of its service and attempt. Raises `IllegalMove`, `NotFound`."""
+    row = session.row(ASKING, question=question_id, job=None)
+    if row is None:
+        raise NotFound("this question is not there any more")
+    session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=row["service"])
+    session.rows("SELECT FROM attempt WHERE id = %(id)s FOR UPDATE", id=row["attempt"])
+    row = session.row(ASKING, question=question_id, job=None)
+    if row is None or not row["open"]:
+        raise IllegalMove(NOBODY_WAITS)
+    return row
+
+
+def _tell(session: Session, row: Row, kind: EventKind, text: str, data: Mapping[str, object]) -> None:
+    session.rows(
+        TELL,
+        service=row["service"],
+        job=row["job_id"],
+        attempt=row["attempt"],
+        kind=kind,
+        text=text,
+        data=as_json(data),
+    )
 
 
 def _asking(row: Row) -> Asking:

@@ -16,24 +16,39 @@ log = structlog.get_logger()
 #: one turn an installation: a mail server that hangs holds one slot of one worker
 TURN = "deliver"
 
-#: asked each tick: one statement, both parts by an index, which only a clock that stands still can use
+#: tickets that are looked at within one pace; more of them are looked at less often
+READS_MOST = 60
+
+#: when a ticket is looked at next
+PACE = """(
+  clock_timestamp() + %(read)s * interval '1 s'
+  * greatest(1, (SELECT count(*) FROM ticket x WHERE x.read_at IS NOT NULL) / %(reads_most)s::float8))"""
+
+#: asked each tick: one statement, all parts by an index, which only a clock that stands still can use
 LOOK = """
 SELECT EXISTS (SELECT FROM outbox) AS told,
-       EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= now())
+       (EXISTS (SELECT FROM delivery WHERE sent_at IS NULL AND due_at <= now())
+        OR EXISTS (SELECT FROM ticket WHERE read_at <= now()))
        AND NOT EXISTS (SELECT FROM heartbeat WHERE name = %(turn)s AND at > clock_timestamp()) AS due"""
 
 #: one projection at a time: two would meet at a matter from two sides
 ALONE = """
 SELECT pg_try_advisory_xact_lock(hashtext('provisioner outbox'))"""
 
-EVENTS = """
+#: where a server stands, as its DCIM last listed it
+RACK = """
+(SELECT v.listed ->> 'rack' FROM server_view v
+  WHERE v.connection_id = q.connection_id AND v.server_ref = q.server_ref)"""
+
+EVENTS = f"""
 WITH o AS (SELECT event_id FROM outbox ORDER BY event_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 SELECT e.id, e.kind, e.text, e.data, e.at, e.job_id, j.kind AS job_kind, j.state AS job_state, j.created_by,
        s.external_ref, s.panel, a.reason_class, cl.id AS claim_id, cl.server_ref,
+       v.listed ->> 'rack' AS rack,
        c.id AS connection_id, c.name AS connection, d.id AS department_id, d.name AS department, d.language,
        (SELECT st.name FROM step st WHERE st.attempt_id = a.id AND st.state = 'failed' AND st.direction = 'forward'
          ORDER BY st.pos DESC LIMIT 1) AS failed_step,
-       (SELECT jsonb_agg(jsonb_build_array(q.server_ref, q.step, q.reason) ORDER BY q.id)
+       (SELECT jsonb_agg(jsonb_build_array(q.server_ref, q.step, q.reason, {RACK}) ORDER BY q.id)
           FROM attempt o JOIN quarantine q ON q.claim_id = o.claim_id
          WHERE o.job_id = e.job_id AND e.kind = 'job_ended' AND j.service_id IS NOT NULL
            AND q.step <> '' AND NOT q.site AND q.ended_at IS NULL) AS quarantined
@@ -43,6 +58,7 @@ SELECT e.id, e.kind, e.text, e.data, e.at, e.job_id, j.kind AS job_kind, j.state
   LEFT JOIN service s ON s.id = coalesce(e.service_id, j.service_id)
   LEFT JOIN claim cl ON cl.id = coalesce(a.claim_id, e.claim_id, s.claim_id)
   LEFT JOIN connection c ON c.id = coalesce(e.connection_id, a.connection_id, cl.connection_id)
+  LEFT JOIN server_view v ON v.connection_id = cl.connection_id AND v.server_ref = cl.server_ref
   LEFT JOIN question q ON e.kind = 'person_asked' AND q.id = (e.data ->> 'question')::bigint
   LEFT JOIN department d
     ON d.id = coalesce(q.department_id, c.in_charge, (SELECT id FROM department WHERE name = 'default'))
@@ -71,12 +87,13 @@ SELECT id, n, kind, sent_at IS NULL AND tries = 0 AS fresh, created_at FROM deli
  WHERE ticket_id = %(ticket)s ORDER BY n DESC LIMIT 2 FOR UPDATE"""
 
 ADD = """
-INSERT INTO delivery (ticket_id, n, kind, text, due_at)
-VALUES (%(ticket)s, %(n)s, %(kind)s, %(text)s,
+INSERT INTO delivery (ticket_id, n, kind, text, reopens, due_at)
+VALUES (%(ticket)s, %(n)s, %(kind)s, %(text)s, %(reopens)s,
         greatest(clock_timestamp(), %(after)s::timestamptz + %(distance)s * interval '1 s'))"""
 
 REWRITE = """
 UPDATE delivery SET kind = %(kind)s, text = %(text)s, created_at = clock_timestamp(),
+       reopens = reopens OR %(reopens)s,
        due_at = CASE WHEN %(now)s THEN clock_timestamp() ELSE due_at END
  WHERE id = %(id)s"""
 
@@ -129,13 +146,14 @@ SELECT t.id, t.matter, t.count, d.language
 
 #: troubles that no event tells of, where no ticket is open for them. That messages to one department are stuck is told
 #: to another whose mail goes, first of all to `default`: where nobody's goes there is nobody to tell.
-SEEN = """
+SEEN = f"""
 WITH stuck AS (
   SELECT DISTINCT ON (t.department_id) t.department_id, x.error
     FROM delivery x JOIN ticket t ON t.id = x.ticket_id
    WHERE x.sent_at IS NULL AND x.tries >= %(tell_stuck)s ORDER BY t.department_id, x.id),
 spreading AS (
-  SELECT q.connection_id, jsonb_agg(jsonb_build_array(q.server_ref, q.step, q.reason) ORDER BY q.id) AS quarantined
+  SELECT q.connection_id,
+         jsonb_agg(jsonb_build_array(q.server_ref, q.step, q.reason, {RACK}) ORDER BY q.id) AS quarantined
     FROM quarantine q
    WHERE q.at > clock_timestamp() - %(spread_window)s * interval '1 s' AND q.step <> '' AND NOT q.site
      AND q.ended_at IS NULL
@@ -200,11 +218,14 @@ SELECT taken.*, t.subject, t.desk_ref, d.desk, d.address, d.language,
          || to_char(extract(epoch FROM t.opened_at) * 1000, 'FM9999999999999') AS name
   FROM taken JOIN ticket t ON t.id = taken.ticket_id JOIN department d ON d.id = t.department_id"""
 
-SENT = """
+#: a ticket that asks for a removal is looked at from then on, where its desk can be read
+SENT = f"""
 WITH d AS (
   UPDATE delivery SET sent_at = clock_timestamp(), lease_until = NULL, error = ''
    WHERE id = %(id)s AND tries = %(tries)s AND sent_at IS NULL RETURNING ticket_id)
-UPDATE ticket SET desk_ref = %(ref)s FROM d WHERE ticket.id = d.ticket_id AND %(ref)s <> ''"""
+UPDATE ticket SET desk_ref = coalesce(nullif(%(ref)s, ''), desk_ref), read_failures = 0,
+       read_at = CASE WHEN %(readable)s AND state = 'open' AND split_part(matter, ':', 1) = 'remove' THEN {PACE} END
+  FROM d WHERE ticket.id = d.ticket_id"""
 
 PUT_OFF = """
 UPDATE delivery SET lease_until = NULL, error = %(why)s,
@@ -215,7 +236,7 @@ UPDATE delivery SET lease_until = NULL, error = %(why)s,
 SAVE_DEPARTMENT = """
 WITH before AS (SELECT id FROM department WHERE name = %(name)s AND desk <> %(desk)s),
 moved AS (
-  UPDATE ticket SET desk_ref = '' FROM before
+  UPDATE ticket SET desk_ref = '', read_at = NULL FROM before
    WHERE department_id = before.id
      AND (state = 'open' OR EXISTS (SELECT FROM delivery WHERE ticket_id = ticket.id AND sent_at IS NULL))),
 d AS (
@@ -306,21 +327,29 @@ class TicketsStore:
             or session.row(OPEN, **values, subject=subject)
         )
         if ticket is not None:
-            self._follow(session, ticket["id"], matters.text(matter, told, ticket["count"], wording))
+            text = matters.text(matter, told, ticket["count"], wording)
+            self._follow(session, ticket["id"], text, asked=told.kind is EventKind.PERSON_ASKED)
 
-    def _follow(self, session: Session, ticket: int, text: str) -> None:
-        """Write the first message at once; later ones gather what comes meanwhile, ever longer."""
+    def _follow(self, session: Session, ticket: int, text: str, *, asked: bool) -> None:
+        """
+        Write the first message at once; later ones gather what comes meanwhile, ever longer.
+
+        *asked*: somebody is asked again who thinks that it is done: at once, and the ticket is opened again where it
+        was closed. So is one that we closed.
+        """
         last, _ = _latest(session, ticket)
         if last is None:
             self._add(session, ticket, 1, DeliveryKind.OPEN, text)
         elif last["fresh"]:  # an all-clear that nobody has read is none any more
             kind = DeliveryKind.OPEN if last["kind"] == DeliveryKind.OPEN else DeliveryKind.COMMENT
-            session.rows(REWRITE, id=last["id"], kind=kind, text=text, now=False)
+            session.rows(REWRITE, id=last["id"], kind=kind, text=text, reopens=asked, now=asked)
         else:
-            distance = min(self._spans.tell_gather * 2.0 ** min(last["n"] - 1, 10), DISTANCE_MOST)
+            gather = min(self._spans.tell_gather * 2.0 ** min(last["n"] - 1, 10), DISTANCE_MOST)
+            distance = 0.0 if asked else gather
             self._add(
-                session, ticket, last["n"] + 1, DeliveryKind.COMMENT, text, after=last["created_at"], distance=distance
-            )
+                session, ticket, last["n"] + 1, DeliveryKind.COMMENT, text, after=last["created_at"], distance=distance,
+                reopens=asked or last["kind"] == DeliveryKind.CLOSE,
+            )  # fmt: skip
 
     def _clear(self, session: Session, row: Row) -> None:
         """Say that a ticket's matter is over, unless its reader has never heard that it came back."""
@@ -332,16 +361,17 @@ class TicketsStore:
             if before is not None and before["kind"] == DeliveryKind.CLOSE:
                 session.rows("DELETE FROM delivery WHERE id = %(id)s", id=last["id"])
             else:
-                session.rows(REWRITE, id=last["id"], kind=DeliveryKind.CLOSE, text=text, now=True)
+                session.rows(REWRITE, id=last["id"], kind=DeliveryKind.CLOSE, text=text, reopens=False, now=True)
         else:
             self._add(session, row["id"], last["n"] + 1, DeliveryKind.CLOSE, text)
 
     @staticmethod
     def _add(
         session: Session, ticket: int, n: int, kind: DeliveryKind, text: str, *, after: object = None,
-        distance: float = 0.0,
+        distance: float = 0.0, reopens: bool = False,
     ) -> None:  # fmt: skip
-        session.rows(ADD, ticket=ticket, n=n, kind=kind, text=text, after=after, distance=distance)
+        values = {"after": after, "distance": distance, "reopens": reopens}
+        session.rows(ADD, ticket=ticket, n=n, kind=kind, text=text, **values)
 
     # --- from messages to desks -----------------------------------------------------------------------------------
 
@@ -371,11 +401,17 @@ class TicketsStore:
             tries=row["tries"],
             owner=owner,
             question=row["question"],
+            reopens=row["reopens"],
         )
 
-    def sent(self, delivery: Delivery, ref: str) -> bool:
-        """Record that the desk took it, give the turn back; says whether another is due."""
-        self._db.rows(SENT, id=delivery.id, tries=delivery.tries, ref=ref)
+    def sent(self, delivery: Delivery, ref: str, *, readable: bool = False) -> bool:
+        """
+        Record that the desk took it, give the turn back; says whether another is due.
+
+        *readable*: the desk shows whether a ticket is open, so that one which asks for a removal is looked at.
+        """
+        pace = {"read": self._spans.tell_read, "reads_most": READS_MOST}
+        self._db.rows(SENT, id=delivery.id, tries=delivery.tries, ref=ref, readable=readable, **pace)
         self._db.rows(GIVE_TURN, turn=TURN, owner=delivery.owner)
         return self.look()[1]
 
@@ -398,7 +434,8 @@ def _latest(session: Session, ticket: int) -> tuple[Row | None, Row | None]:
 
 def _told(row: Row) -> Told:
     """Give an event's row, or one of `SEEN`, which has fewer columns."""
-    quarantined: Sequence[tuple[str, str, str]] = row["quarantined"] or ()
+    quarantined: Sequence[tuple[str, str, str, str | None]] = row["quarantined"] or ()
+    server, racks = row.get("server_ref") or "", {ref: rack or "" for ref, _, _, rack in quarantined}
     return Told(
         kind=EventKind(row["kind"]) if row["kind"] in KINDS else Kind(row["kind"]),
         text=row["text"],
@@ -406,7 +443,7 @@ def _told(row: Row) -> Told:
         data=row["data"],
         department=row["department"] or "",
         connection=row["connection"] or "",
-        server=row.get("server_ref") or "",
+        server=server,
         claim=row.get("claim_id"),
         order=row.get("external_ref") or "",
         panel=row.get("panel") or "",
@@ -416,5 +453,6 @@ def _told(row: Row) -> Told:
         by=row.get("created_by") or "",
         step=quarantined[-1][1] if quarantined else row.get("failed_step") or "",
         reason_class=row.get("reason_class") or "",
-        quarantined={server: reason for server, _, reason in quarantined},
+        quarantined={ref: reason for ref, _, reason, _ in quarantined},
+        racks={server: row.get("rack") or "", **racks},
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import structlog
 
 from provisioner.domain.catalogue import name_of
-from provisioner.domain.matters import DESKS, LINK, Department
+from provisioner.domain.matters import CLOSING, DESKS, LINK, Department
 from provisioner.domain.naming import storable
 from provisioner.domain.touch import OUT_OF_TIME
 from provisioner.domain.wording.texts import language_of
@@ -16,6 +16,7 @@ from provisioner.ports import Delivery, DeliveryKind, Desk, Desks, Tickets, Wake
 log = structlog.get_logger()
 LIMIT = 100  #: events a tick
 LOCAL_MOST, MAILBOX_MOST, ADDRESS_MOST = 64, 254, 500
+NOTHING = "nothing to send"
 NO_LINK = "(no link: PROVISIONER_PUBLIC_URL is not set)"
 
 
@@ -55,9 +56,10 @@ def deliver(
     """
     delivery = tickets.take(owner)
     if delivery is None:
-        return "nothing to send"
+        return NOTHING
     try:
-        ref = _hand_over(desks.get(delivery.desk), _with_link(delivery, link))
+        desk = desks.get(delivery.desk)
+        ref = _hand_over(desk, _for_desk(delivery, desk, link))
     except interrupted:
         why = OUT_OF_TIME
     except (RemoteError, BadConfig) as error:
@@ -67,7 +69,7 @@ def deliver(
         why = f"unforeseen: {type(error).__name__}"
     else:
         log.info("delivery_sent", ticket=delivery.ticket, kind=delivery.kind.value, tries=delivery.tries)
-        if tickets.sent(delivery, ref):
+        if tickets.sent(delivery, ref, readable=desk.capabilities.status):
             waker.deliver()
         return f"ticket {delivery.ticket}: {delivery.kind} sent"
     log.warning("delivery_put_off", ticket=delivery.ticket, kind=delivery.kind.value, tries=delivery.tries, why=why)
@@ -75,10 +77,13 @@ def deliver(
     return f"ticket {delivery.ticket}: {delivery.kind} put off: {why}"
 
 
-def _with_link(delivery: Delivery, link: Callable[[int], str]) -> Delivery:
+def _for_desk(delivery: Delivery, desk: Desk, link: Callable[[int], str]) -> Delivery:
+    """Put into a question's text how it is answered there."""
     if delivery.question is None:
         return delivery
-    text = delivery.message.text.replace(LINK, link(delivery.question) or NO_LINK)
+    lines = delivery.message.text.splitlines()
+    shown = [line.replace(f"{CLOSING} ", "") for line in lines if desk.capabilities.status or CLOSING not in line]
+    text = "\n".join(shown).replace(LINK, link(delivery.question) or NO_LINK)
     return replace(delivery, message=replace(delivery.message, text=text))
 
 
@@ -90,7 +95,7 @@ def _hand_over(desk: Desk, delivery: Delivery) -> str:
         case DeliveryKind.COMMENT:
             if not delivery.ref:  # its department went to another desk, which has not heard of it yet
                 return desk.open(delivery.message)
-            desk.comment(delivery.ref, delivery.message)
+            desk.comment(delivery.ref, delivery.message, reopen=delivery.reopens)
         case DeliveryKind.CLOSE:
             desk.close(delivery.ref, delivery.message)
     return ""

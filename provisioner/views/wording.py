@@ -18,6 +18,7 @@ SAMPLE = Told(
     },
     department="default", connection="dc1", server="srv-17", claim=3, order="ord-1001", panel="billing", job=7,
     job_kind="open", job_state="failed", by="token billing", step="install_os", reason_class="server",
+    racks={"srv-17": "A14 10"},
 )  # fmt: skip
 #: what stands in a key; a part that is not named here is shown by its name
 KEY = {

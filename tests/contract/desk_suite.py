@@ -148,9 +148,33 @@ class DeskSuite(ABC):
         after = place.desk.status(ref)
 
         can = place.desk.capabilities.status
-        assert (before, after) == (
+        assert (before.status, after.status) == (
             (TicketStatus.OPEN, TicketStatus.CLOSED) if can else (TicketStatus.UNKNOWN, TicketStatus.UNKNOWN)
         )
+        assert (before.by, after.by) == ("", "")  # that was us
+
+    def test_a_ticket_is_opened_again_where_it_can_be_read_and_what_is_said_comes_once(self, place: Place) -> None:
+        message = place.message()
+        ref = place.desk.open(message)
+        place.desk.close(ref, following(message, 2))
+
+        for _ in range(2):
+            place.desk.comment(ref, following(message, 3), reopen=True)
+
+        can = place.desk.capabilities.status
+        assert place.desk.status(ref).status is (TicketStatus.OPEN if can else TicketStatus.UNKNOWN)
+        assert len({told.key for told in place.told()}) == 3
+        if place.desk.capabilities.dedup:
+            assert len(place.told()) == 3
+
+    def test_what_is_said_opens_no_ticket_again_by_itself(self, place: Place) -> None:
+        message = place.message()
+        ref = place.desk.open(message)
+        place.desk.close(ref, following(message, 2))
+
+        place.desk.comment(ref, following(message, 3))
+
+        assert place.desk.status(ref).status is not TicketStatus.OPEN
 
     def test_a_check_passes_nothing_on(self, place: Place) -> None:
         place.desk.check(place.to)

@@ -116,7 +116,7 @@ def test_a_check_passes_nothing_on_and_what_can_t_be_known_is_said(desk: tuple[E
     ours.check(TO)
 
     assert mails() == []
-    assert ours.status("<x@example.net>") is TicketStatus.UNKNOWN
+    assert ours.status("<x@example.net>").status is TicketStatus.UNKNOWN
     assert not ours.capabilities.dedup
     assert not ours.capabilities.status
 

@@ -20,7 +20,7 @@ from provisioner.desks.rt import RtDesk, RtServer
 from provisioner.desks.webhook import WebhookDesk, WebhookSecret
 from provisioner.drivers.http import Caller
 from provisioner.errors import BadConfig, BadValue, Denied, Retryable, Unreachable, Unusable
-from provisioner.ports import Desk, TicketStatus
+from provisioner.ports import Desk, TicketReading, TicketStatus
 from provisioner.webhook import WebhookSender, networks
 from tests.contract.desk_suite import SECRET, DeskSuite, Place, Told, following
 from tests.fakes import mail as fake
@@ -237,7 +237,7 @@ class RtPlace(Place):
         raise NotImplementedError
 
     def set_status(self, ref: str, status: str) -> None:
-        """Change a ticket as a person would."""
+        """Change a ticket as the person `root` would."""
         raise NotImplementedError
 
     def rename(self, ref: str, subject: str) -> None:
@@ -312,19 +312,43 @@ class RtSuite(DeskSuite):
     def test_a_ticket_that_a_person_closed_takes_the_all_clear(self, place: RtPlace) -> None:
         message = place.message()
         ref = place.desk.open(message)
-        place.set_status(ref, "rejected")
-
-        seen = place.desk.status(ref)
+        place.set_status(ref, "resolved")
         place.desk.close(ref, following(message, 2))
 
-        assert seen is TicketStatus.CLOSED
-        assert place.desk.status(ref) is TicketStatus.CLOSED
+        assert place.desk.status(ref).status is TicketStatus.CLOSED
+
+    def test_a_ticket_that_a_person_closed_says_who_and_is_opened_again(self, place: RtPlace) -> None:
+        message = place.message()
+        ref = place.desk.open(message)
+        place.set_status(ref, "resolved")
+        seen = place.desk.status(ref)
+
+        place.desk.comment(ref, following(message, 2), reopen=True)
+
+        assert seen == TicketReading(TicketStatus.CLOSED, "root")
+        assert place.desk.status(ref) == TicketReading(TicketStatus.OPEN)
+
+    @pytest.mark.parametrize("status", ["rejected", "deleted"])
+    def test_a_ticket_that_a_person_refused_is_not_done_and_takes_the_all_clear(
+        self, place: RtPlace, status: str
+    ) -> None:
+        message = place.message()
+        ref = place.desk.open(message)
+        place.set_status(ref, status)
+
+        seen = place.desk.status(ref)
+        place.desk.comment(ref, following(message, 2), reopen=True)
+        then = place.desk.status(ref)
+        place.desk.close(ref, following(message, 3))
+
+        assert (seen.status, then.status) == (TicketStatus.REFUSED, TicketStatus.REFUSED)
+        assert place.desk.status(ref).status is not TicketStatus.OPEN
 
     def test_a_ticket_that_is_not_there_can_t_be_written_to_and_its_status_is_unknown(self, place: RtPlace) -> None:
         with pytest.raises(BadValue):
             place.desk.comment("99999", place.message())
 
-        assert place.desk.status("99999") is TicketStatus.UNKNOWN
+        assert place.desk.status("99999").status is TicketStatus.UNKNOWN
 
     def test_a_name_that_another_desk_gave_is_refused_and_no_all_clear_is_told_of_what_was_never_opened(
         self, place: RtPlace
@@ -363,7 +387,8 @@ class FakePlace(RtPlace):
         return [said for _, said in sorted(every)]
 
     def set_status(self, ref: str, status: str) -> None:
-        self.tracker.tickets[int(ref) - 1].status = status
+        ticket = self.tracker.tickets[int(ref) - 1]
+        ticket.status, ticket.updated_by = status, "root"
 
 
 class TestSimulatedRt(RtSuite):
@@ -388,11 +413,23 @@ class TestSimulatedRt(RtSuite):
 
         assert len(place.told()) == 2
 
+    def test_a_ticket_that_can_t_be_opened_again_says_so_and_is_not_told_of_twice(self, place: FakePlace) -> None:
+        message = place.message()
+        ref = place.desk.open(message)
+        place.set_status(ref, "resolved")
+        place.tracker.may_modify = False
+
+        for _ in range(2):
+            with pytest.raises(BadValue, match=f"ticket {ref} can't be opened again: Ticket {ref}: Permission Denied"):
+                place.desk.comment(ref, following(message, 2), reopen=True)
+
+        assert len(place.told()) == 2
+
     def test_a_status_of_an_operator_s_making_is_unknown(self, place: FakePlace) -> None:
         ref = place.desk.open(place.message())
         place.set_status(ref, "waiting for parts")
 
-        assert place.desk.status(ref) is TicketStatus.UNKNOWN
+        assert place.desk.status(ref).status is TicketStatus.UNKNOWN
 
 
 class RealPlace(RtPlace):
@@ -405,7 +442,11 @@ class RealPlace(RtPlace):
         return self.tracker.messages()[self.before :]
 
     def set_status(self, ref: str, status: str) -> None:
-        self.tracker.change("UPDATE Tickets SET Status = ? WHERE id = ?", status, int(ref))
+        self.tracker.change(
+            "UPDATE Tickets SET Status = ?, LastUpdatedBy = (SELECT id FROM Users WHERE Name = 'root') WHERE id = ?",
+            status,
+            int(ref),
+        )
 
 
 @pytest.fixture(scope="module")

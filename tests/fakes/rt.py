@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 ROOT = "/REST/2.0/"
+US = "provisioner"
 STATUSES = ("new", "open", "stalled", "resolved", "rejected", "deleted")
 LIKE = re.compile(r"Subject LIKE '((?:[^'\\]|\\.)*)'")
 SUBJECT_MOST = 200  #: bytes
@@ -41,6 +42,7 @@ class Ticket:
     queue: str
     subject: str
     status: str = "new"
+    updated_by: str = ""  #: who touched it last; "" for our user
     messages: list[tuple[int, str, str]] = field(default_factory=list)  #: id, subject, content
 
 
@@ -125,7 +127,7 @@ class FakeTracker:
         ticket = next((one for one in self.tickets if one.id == number), None)
         match method, rest:
             case "GET", [] if ticket:
-                return 200, {"id": ticket.id, "Status": ticket.status, "Subject": ticket.subject}
+                return 200, self._shown(ticket)
             case "GET", ["attachments"]:
                 return 200, {"items": self._attachments(ticket, asked)}
             case "POST", ["comment"]:
@@ -143,6 +145,12 @@ class FakeTracker:
         shown = messages[: int(asked.get("per_page", "20"))]
         return [{"id": str(number), "type": "attachment", "Subject": subject} for number, subject, _ in shown]
 
+    @staticmethod
+    def _shown(ticket: Ticket) -> dict[str, Any]:
+        who = {"Creator": US, "LastUpdatedBy": ticket.updated_by or US}
+        users = {name: {"id": user, "type": "user"} for name, user in who.items()}
+        return {"id": ticket.id, "Status": ticket.status, "Subject": ticket.subject, **users}
+
     def _change(self, ticket: Ticket, status: str) -> list[str]:
         if status not in STATUSES:
             return [f"Ticket {ticket.id}: Status '{status}' isn't a valid status for this ticket."]
@@ -150,11 +158,12 @@ class FakeTracker:
             return [f"Ticket {ticket.id}: Permission Denied"]
         if status == ticket.status:
             return []
-        before, ticket.status = ticket.status, status
+        before, ticket.status, ticket.updated_by = ticket.status, status, ""
         return [f"Ticket {ticket.id}: Status changed from '{before}' to '{status}'"]
 
     def _say(self, ticket: Ticket, given: dict[str, str]) -> None:
         self._messages += 1
+        ticket.updated_by = ""
         ticket.messages.append((self._messages, given["Subject"], given["Content"]))
 
 

@@ -12,14 +12,20 @@ from typing import Any
 import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.desks.registry import DeskRegistry
+from provisioner.desks.rt import RtDesk, RtServer
 from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
 from provisioner.domain.server import ServerRef
 from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import InstallEnd
+from provisioner.drivers.http import Caller
 from provisioner.errors import NotFound
+from provisioner.usecases import tell
 from provisioner.usecases.answer import answer
-from tests.kills import KilledSite, Point, killed_site, points_of
+from provisioner.usecases.heed import heed
+from tests.fakes.rt import FakeTracker, Queue
+from tests.kills import KilledSite, Point, Watched, killed_site, points_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,6 +39,11 @@ POINTS = {
     "close": [Point("ask_removed", operation, nth, after) for operation, nth in ASKED for after in (False, True)],
 }
 EVERY_RUN = frozenset({"ask_placed-after-remember-1", "ask_removed-after-read-1"})
+#: what is passed when a ticket that was closed is looked at: it is done, or it is not
+HEEDED = {
+    "done": [Point("", name, 1, after) for name in ("take", "status", "looked", "answer") for after in (False, True)],
+    "not": [Point("", name, 1, after) for name in ("looked", "ask_again") for after in (False, True)],
+}
 
 
 @contextmanager
@@ -141,3 +152,98 @@ def test_a_killed_worker_costs_nothing_but_time(
         site.run(ended)
 
         assert undisturbed(name)[0] == truth(site), site.trail()
+
+
+# --- a close that is answered by closing its ticket -----------------------------------------------------------------
+
+
+class Heeding:
+    """The control worker of a site: makes messages, sends them, looks at tickets; each may be its last."""
+
+    def __init__(self, site: KilledSite, port: int) -> None:
+        desk = RtDesk(
+            RtServer(f"http://127.0.0.1:{port}", "1-27-planted0123456789", total_seconds=30),
+            Caller("RT", ca_file=None, variable="PROVISIONER_RT_CA_FILE"),
+        )
+        self.site = site
+        self.desks = DeskRegistry({"rt": Watched(desk, site.killer, ("status",))})
+        self.closings: Any = Watched(site.closings, site.killer, ("take", "looked"))
+        self.questions: Any = Watched(site.questions, site.killer, ("answer", "ask_again"))
+
+    def deliver(self) -> None:
+        tell.project(tickets=self.site.tickets, waker=self.site.waker, sweep=True)
+        tell.deliver(
+            owner=self.site.owner(),
+            tickets=self.site.tickets,
+            desks=self.desks,
+            waker=self.site.waker,
+            link=lambda _: "",
+        )
+
+    def look(self) -> None:
+        """Look when it is due, and as if it were due again."""
+        self.site.database.rows("UPDATE ticket SET read_at = clock_timestamp() WHERE read_at IS NOT NULL")
+        heed(
+            owner=self.site.owner(),
+            closings=self.closings,
+            questions=self.questions,
+            desks=self.desks,
+            drivers=self.site.drivers,
+            engine=self.site.engine,
+            waker=self.site.waker,
+        )
+
+    def until(self, condition: Callable[[], bool], *, look: bool = True) -> Callable[[], bool]:
+        """Do our part each time that *condition* is looked at."""
+
+        def met() -> bool:
+            self.deliver()
+            if look:
+                self.look()
+            return condition()
+
+        return met
+
+
+@pytest.mark.parametrize(
+    ("end", "point"),
+    [
+        pytest.param(
+            end, point, id=f"{point}-{end}",
+            marks=() if point.after and point.operation in ("answer", "ask_again") else (pytest.mark.long,),
+        )
+        for end, points in HEEDED.items()
+        for point in points
+    ],
+)  # fmt: skip
+def test_a_worker_killed_over_a_closed_ticket_answers_once(
+    end: str, point: Point, database_url: str, state_dir: Path
+) -> None:
+    queue = Queue("hands")
+    with FakeTracker("1-27-planted0123456789", [queue]).up() as tracker, place(database_url, state_dir) as site:
+        site.tickets.save_department(Department("default", "hands", desk="rt"))
+        job = begin(site, "close")
+        control = Heeding(site, tracker.port)
+        read = "SELECT read_at IS NOT NULL FROM ticket ORDER BY id DESC LIMIT 1"
+        site.run(control.until(lambda: bool(site.database.value(read)), look=False))
+        driver, asking = site.drivers.get(1), site.questions.of_job(job)
+        if end == "done":
+            driver.edit_server(SERVER, owner=None, notes="")
+        tracker.tickets[-1].status, tracker.tickets[-1].updated_by = "resolved", "anna"
+        site.killer.counts.clear()
+
+        died = site.die_at(point, control.until(site.ended(job)))
+        if end == "not":
+            site.run(control.until(lambda: tracker.tickets[-1].status == "open"))
+            for _ in range(3):
+                control.look()
+            driver.edit_server(SERVER, owner=None, notes="")
+            tracker.tickets[-1].status, tracker.tickets[-1].updated_by = "resolved", "anna"
+        site.run(control.until(site.ended(job)))
+
+        told = [row["text"] for row in site.database.rows("SELECT text FROM event WHERE kind = 'person_answered'")]
+        asked = site.database.value("SELECT count(*) FROM event WHERE kind = 'person_asked'")
+        assert died, f"the worker never came to {point}"
+        assert asking.open
+        assert told[1:] == ["answered by anna by the ticket in rt: it is done"], site.trail()
+        assert asked == (2 if end == "done" else 3)

@@ -16,6 +16,7 @@ from provisioner.desks.registry import DeskRegistry
 from provisioner.domain.events import EventKind
 from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
+from provisioner.domain.server import ServerRef
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.domain.wording.texts import SHIPPED
@@ -247,7 +248,8 @@ def test_a_server_that_failed_is_told_when_its_order_is_through_and_again_when_i
     assert str(post.mails[0]["Subject"]) == "[1] dc1: install_os failed on server 101: out of sale"
     assert "What: 101: the DCIM says that the install failed; job succeeded" in post.texts[0]
     assert "provisioner server release dc1 101" in post.texts[0]
-    assert "Where: connection dc1, server 101, order ord-1 of panel, job 1" in post.texts[0]
+    rack = site.world.servers[ServerRef("101")].rack
+    assert f"Where: connection dc1, server 101 (rack {rack}), order ord-1 of panel, job 1" in post.texts[0]
     assert post.tickets() == [("quarantined:dc1:install_os", "closed", 1)]
     assert len(post.mails) == 2
 
@@ -746,6 +748,7 @@ def test_no_statement_reads_what_is_over_and_sent(post: Post, name: str) -> None
         for row in run(
             f"EXPLAIN {getattr(store, name)}", turn="deliver", lease=30.0, remind=86400.0, matter="x", ref="", why="",
             id=1, tries=1, first=60.0, most=3600.0, ticket=1, tell_stuck=6, spread_servers=5, spread_window=86400.0,
+            readable=True, read=60.0, reads_most=60,
         )
     )  # fmt: skip
 
@@ -772,3 +775,22 @@ def test_every_text_names_what_where_when_and_what_to_do(post: Post) -> None:
     lines = post.texts[0].splitlines()
     labels = [line.split(":")[0] for line in lines if re.match(r"^\w[\w ]*:", line)]
     assert labels[1:] == ["What", "Where", "When", "What to do"]
+
+
+def test_a_server_is_named_with_its_rack(post: Post) -> None:
+    after_one_failed(post.site)
+    post.tell()
+    server, rack = post.site.database.rows(
+        "SELECT q.server_ref, v.listed ->> 'rack' AS rack FROM quarantine q JOIN server_view v USING (server_ref)"
+    )[0].values()
+
+    assert rack
+    assert f"server {server} (rack {rack})" in post.texts[0]
+
+
+def test_a_server_of_an_unknown_rack_is_named_alone(post: Post) -> None:
+    after_one_failed(post.site)
+    post.site.database.rows("UPDATE server_view SET listed = listed - 'rack'")
+    post.tell()
+
+    assert re.search(r"^Where: connection dc1, server \w+, order", post.texts[0], re.MULTILINE)

@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from string import Formatter
 
-from provisioner.domain.matters import FIELDS, MORE_FIELDS, PARTS, SUBJECT_MOST, TEXT_MOST, Kind, Texts, Wording, Words
+from provisioner.domain.matters import (
+    FIELDS,
+    MARKS,
+    MORE_FIELDS,
+    PARTS,
+    SUBJECT_MOST,
+    TEXT_MOST,
+    Kind,
+    Texts,
+    Wording,
+    Words,
+)
 from provisioner.domain.wording.en import EN
 from provisioner.domain.wording.ru import RU
 from provisioner.errors import BadConfig, Invalid
@@ -46,7 +57,9 @@ def _words(given: Mapping[str, object], ours: Words, kind: Kind, where: str) -> 
     subject, todo, over = (given.get(key, getattr(ours, key)) for key in KEYS)
     fields = (*FIELDS, *MORE_FIELDS.get(kind, ()))
     return Words(
-        subject=_template(subject, [name for name in fields if name != "link"], f"{where}.subject", most=SUBJECT_MOST),
+        subject=_template(
+            subject, [name for name in fields if name not in MARKS], f"{where}.subject", most=SUBJECT_MOST
+        ),
         todo=_lines(todo, fields, f"{where}.todo"),
         over=_template(over, PARTS[kind], f"{where}.over", most=TEXT_MOST),
     )

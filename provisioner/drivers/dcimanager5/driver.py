@@ -38,6 +38,7 @@ from provisioner.drivers.dcimanager5.client import (
 )
 from provisioner.errors import BadValue, Fatal, NoSuchObject, Unsure, Unusable
 
+RACK_MOST: Final = 64  #: characters of a rack's name and unit that are kept
 NO_OWNER: Final = "no_owner"  #: what the form calls nobody, D[W][P]
 ORDINARY_LEVELS: Final = frozenset({"16", "lvUser"})  #: in lists, when creating, D[W]
 RESENT: Final = ("mac", "name", "type")  #: `server.edit` wants them with every change, D[W]
@@ -510,7 +511,7 @@ def _listed(row: Row) -> ListedServer:
         ip=ip,
         owner="" if owner == NO_OWNER else owner,
         mac=row.text("mac"),
-        rack=row.text("rack"),
+        rack=" ".join(row.text("rack").split())[:RACK_MOST],
         description=row.text("gen_chassis_name"),
         power=_power(row),
         power_error=row.flag("powererror"),

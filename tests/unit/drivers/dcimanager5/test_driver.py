@@ -104,6 +104,14 @@ def test_the_driver_has_the_shape_of_the_port(panel: Panel) -> None:
     assert driver.capabilities == Capabilities(shows_ports=False, shows_networks=True)
 
 
+def test_a_rack_is_one_short_line(panel: Panel) -> None:
+    panel.says("server", listing("server", FREE.replace("A14 10", " A14\n 10 " + "x" * 500)))
+
+    (server,) = panel.driver().list_servers().servers
+
+    assert server.rack == "A14 10 " + "x" * 57
+
+
 def test_the_list_is_read_in_one_call(panel: Panel) -> None:
     panel.says("server", listing("server", FREE, SOLD))
 
