@@ -7,40 +7,47 @@ Spans are those of production, scaled. A person reads the desk's own books and a
 from __future__ import annotations
 
 import re
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.message import EmailMessage
+from functools import partial
 from typing import Any
 
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
 from provisioner.desks.rt import RtDesk, RtServer
 from provisioner.domain.matters import Department
+from provisioner.domain.server import ServerRef
 from provisioner.drivers.http import Caller
 from provisioner.errors import NotFound, ProvisionerError
-from provisioner.ports import Asking, Questions
+from provisioner.ports import Asking, Questions, Wakeup
 from provisioner.simulators import Simulator
 from provisioner.store.endpoints import EndpointLoader
 from provisioner.usecases import operate, tell
 from provisioner.usecases.answer import PATH, answer, link_token, of_link
 from tests.fakes import mail
 from tests.fakes.lossy import Line
-from tests.fakes.rt import FakeTracker, Queue
-from tests.faults.people import Came, Cell
+from tests.fakes.rt import FakeTracker, Queue, Ticket
+from tests.faults.people import DESKS, Came, Cell
 from tests.faults.runner import OwnDrivers
 from tests.site import SHORT, Site
 
-TOKEN, QUEUE = "1-27-planted0123456789", "DC 1 hands"
-HANDS, ONCALL = "hands@example.net", "oncall@example.net"
+TOKEN = "1-27-planted0123456789"
+#: desk → who is asked there, and who is told what goes wrong; the administrator is never at the desk that fails
+HANDS = {"rt": "DC 1 hands", "email": "hands@example.net"}
+ONCALL = {"rt": "DC 1 on call", "email": "oncall@example.net"}
+OTHER = {"rt": "email", "email": "rt"}
 LINK = re.compile(rf"https://answers\.example\.net{PATH}(\S+)")
 #: a message is tried again after 20 ms and then ever later: an hour of production's distances is a second and a half
 SPANS = replace(SHORT, call=5.0, soft=20.0, hard=25.0, lease=30.0, probe=0.1, tell_again=0.02, tell_gather=0.001)
+REMIND = 0.3  #: seconds after which an open ticket is said again, where that is the matter
 LIMIT = 90.0  #: seconds until a cell that finds no end is red
+REMINDED = 2  #: messages of an open ticket that was said again
+DOUBLED = 2  #: tries of a message whose first answer was lost
 AT_ONCE = 30.0  #: seconds that one of two may wait for the other
 
 
@@ -52,47 +59,43 @@ class Hall:
     tracker: FakeTracker
     line: Line
     mail: mail.MailServer
-    _up: ExitStack = field(default_factory=ExitStack)
+    _up: dict[str, ExitStack] = field(default_factory=dict)
 
     def raise_desk(self, desk: str) -> None:
-        """Let the desk listen."""
+        """Let a desk listen."""
+        stack = self._up[desk] = ExitStack()
         if desk == "rt":
-            self._up.enter_context(self.tracker.up())
+            stack.enter_context(self.tracker.up())
             self.line.behind = self.tracker.port
         else:
-            self._up.enter_context(self.mail.up())
+            stack.enter_context(self.mail.up())
 
     def fell_desk(self, desk: str) -> None:
-        """Let nobody listen there."""
-        self._up.close()
-        self._up = ExitStack()
-        if desk == "rt":
-            self.line.behind = _free_port()
-            self._up.enter_context(self.mail.up())  # of the administrator
-
-    def close(self) -> None:
-        """Let nobody listen anywhere."""
-        self._up.close()
+        """Let nobody listen there. Repeatable."""
+        self._up.pop(desk, ExitStack()).close()
 
 
 @contextmanager
 def hall() -> Iterator[Hall]:
-    """Have panel, tracker and mail server inside; the last two once they are raised."""
-    tracker, server = FakeTracker(TOKEN, [Queue(QUEUE)]), mail.MailServer()
-    panel = Simulator(servers=0, admin_password="secret")
-    with panel, Line(_free_port()).up() as line:
+    """Have all of it inside."""
+    tracker, server = FakeTracker(TOKEN, [Queue(HANDS["rt"]), Queue(ONCALL["rt"])]), mail.MailServer()
+    with Simulator(servers=0, admin_password="secret") as panel, Line(0).up() as line:
         made = Hall(panel, tracker, line, server)
         try:
+            for desk in DESKS:
+                made.raise_desk(desk)
             yield made
         finally:
-            made.close()
+            for desk in DESKS:
+                made.fell_desk(desk)
 
 
 class Asked(Site):
     """One cell under way: an order for a place, its ticket, and those who answer."""
 
     def __init__(self, url: str, cell: Cell, around: Hall) -> None:
-        super().__init__(url, spans=SPANS, scale=0.01, pool_size=6)
+        spans = replace(SPANS, tell_remind=REMIND) if cell.fault == "after_reminder" else SPANS
+        super().__init__(url, spans=spans, scale=0.01, pool_size=6)
         self.cell, self.around = cell, around
         self.control = around.panel.control
         self.senders = 0
@@ -124,19 +127,42 @@ class Asked(Site):
         self.run(self.ended(self.placed), seconds=LIMIT)
         self._raise()
 
+    def _desk_down_at_end(self) -> None:
+        server, link = self._mounted(self._asked()), self._link()
+        self._fell()
+        self._answer(link, server)
+        self.run(self.ended(self.placed), seconds=LIMIT)
+        self._raise()
+
     def _reply_lost(self) -> None:
+        self._lose()
+        asking = self._asked()
+        self.run(lambda: self._tries(1) == DOUBLED, seconds=LIMIT)
+        self._answer(self._link(), self._mounted(asking))
+
+    def _end_reply_lost(self) -> None:
+        server, link = self._mounted(self._asked()), self._link()
+        self._lose()
+        self._answer(link, server)
+        self.run(lambda: self._tries(2) == DOUBLED, seconds=LIMIT)
+
+    def _lose(self) -> None:
+        """Lose the desk's answer to the next message, which it takes."""
         lost: list[EmailMessage] = []
 
         def once(message: EmailMessage) -> str | None:
             lost.append(message)
             return None if len(lost) == 1 else "250 taken"
 
-        self.around.mail.answer = once
-        self.around.line.lose()
-        asking = self._asked()
-        self.run(lambda: bool(self.database.value("SELECT count(*) FROM delivery WHERE sent_at IS NOT NULL")))
-        assert self.database.value("SELECT tries FROM delivery") == 2, "nothing was lost"
-        self._answer(self._link(), self._mounted(asking))
+        if self.cell.desk == "rt":
+            self.around.line.lose()
+        else:
+            self.around.mail.answer = once
+
+    def _tries(self, n: int) -> int | None:
+        """Give how often message *n* was handed over until it was taken, None while it is not."""
+        found = self.database.row("SELECT tries FROM delivery WHERE n = %(n)s AND sent_at IS NOT NULL", n=n)
+        return found["tries"] if found else None
 
     def _twice(self) -> None:
         server, link = self._mounted(self._asked()), self._link()
@@ -147,16 +173,16 @@ class Asked(Site):
         asking = self._asked()
         server = self._mounted(asking)
         self._at_once(
-            lambda questions: self._answer(asking, server, questions=questions),
-            lambda questions: self._answer(asking, server, by="boris", questions=questions),
+            lambda meet: self._answer(asking, server, meanwhile=meet),
+            lambda meet: self._answer(asking, server, by="boris", meanwhile=meet),
         )
 
     def _two_answers_at_once(self) -> None:
         asking = self._asked()
         one, other = self._mounted(asking), self._mounted(asking)
         self._at_once(
-            lambda questions: self._answer(asking, one, questions=questions),
-            lambda questions: self._answer(asking, other, by="boris", questions=questions),
+            lambda meet: self._answer(asking, one, meanwhile=meet),
+            lambda meet: self._answer(asking, other, by="boris", meanwhile=meet),
         )
 
     def _after_cancel(self) -> None:
@@ -169,13 +195,29 @@ class Asked(Site):
         asking = self._asked()
         server = self._mounted(asking)
         self._link()
-        self._at_once(lambda questions: self._answer(asking, server, questions=questions), self._cancel)
+        self._at_once(lambda meet: self._answer(asking, server, meanwhile=meet), self._cancel)
+
+    def _cancel_overtakes(self) -> None:
+        asking = self._asked()
+        server = self._mounted(asking)
+        self._link()
+        self._answer(asking, server, meanwhile=self._cancel)
+
+    def _cancel_follows(self) -> None:
+        server, link = self._mounted(self._asked()), self._link()
+        self._answer(link, server)
+        self._cancel()
 
     def _after_deadline(self) -> None:
         self.policies["ask_placed"] = replace(self.policies["ask_placed"], deadline=timedelta(seconds=0.05))
         asking = self._asked()
-        self.run(lambda: bool(self._mails(ONCALL)), seconds=LIMIT)
+        self.run(lambda: bool(self._heard()), seconds=LIMIT)
         self._answer(self._link(), self._mounted(asking))
+
+    def _after_reminder(self) -> None:
+        asking = self._asked()
+        self.run(lambda: len(self._links()) >= REMINDED, seconds=LIMIT)
+        self._answer(self._links()[-1], self._mounted(asking))
 
     def _wrong_then_right(self) -> None:
         asking = self._asked()
@@ -196,7 +238,7 @@ class Asked(Site):
         server, link = self._mounted(self._asked()), self._link()
         self._answer(link, server)
         self.control.stop_panel()
-        self.run(lambda: bool(self._mails(ONCALL)), seconds=LIMIT)
+        self.run(lambda: bool(self._heard()), seconds=LIMIT)
         assert self.job(self.placed)["state"] == "running"
         self.control.start_panel()
 
@@ -208,7 +250,7 @@ class Asked(Site):
         return self._links()[0]
 
     def _links(self) -> list[str]:
-        texts = [content for ticket in self.around.tracker.tickets for _, _, content in ticket.messages]
+        texts = [content for ticket in self._tickets(HANDS) for _, _, content in ticket.messages]
         texts += [mail.text(one) for one in self._mails(HANDS)]
         return [found[1] for text in texts if (found := LINK.search(text))]
 
@@ -216,12 +258,14 @@ class Asked(Site):
         """Do what the technician does: a machine is in its rack, and the customer's."""
         return str(self.control.add_server(owner=asking.login)["id"])
 
-    def _answer(self, link: str | Asking, server: str, *, by: str = "anna", questions: Questions | None = None) -> None:
-        """Answer, and keep what is said to that."""
+    def _answer(
+        self, link: str | Asking, server: str, *, by: str = "anna", meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """Answer, and keep what is said to that; *meanwhile* happens when the panel was read, and nothing written."""
         try:
             asking = of_link(link, questions=self.questions, vault=self.vault) if isinstance(link, str) else link
             said = answer(
-                asking, server=server, done=False, by=by, questions=questions or self.questions,
+                asking, server=server, done=False, by=by, questions=_Meanwhile(self.questions, meanwhile),
                 drivers=self.drivers, waker=self.waker,
             )  # fmt: skip
             self.named = server
@@ -229,22 +273,16 @@ class Asked(Site):
             said = str(error)
         self.said.append(said)
 
-    def _cancel(self, _questions: Questions | None = None) -> None:
+    def _cancel(self, first: Callable[[], object] = lambda: None) -> None:
+        first()
         who = operate.Operator("billing", self.services, self.waker, self.policies)
         operate.cancel(self.placed, who, reason="the customer changed their mind")
 
-    def _at_once(self, first: Callable[[Questions], None], second: Callable[[Questions], None]) -> None:
-        """Do both from two threads; an answer reaches our books at the instant at which the other one acts."""
-        barrier = threading.Barrier(2)
-        gate = _Gate(self.questions, barrier)
-
-        def cancelling(questions: Questions) -> None:
-            barrier.wait(AT_ONCE)
-            second(questions)
-
-        other = cancelling if second == self._cancel else second
+    def _at_once(self, first: Callable[[Callable[[], object]], None], second: Callable[..., None]) -> None:
+        """Do both from two threads, each given what it is to call at the instant at which it touches our books."""
+        meet = partial(threading.Barrier(2).wait, AT_ONCE)
         with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(one, gate) for one in (first, other)]:
+            for done in [pool.submit(one, meet) for one in (first, second)]:
                 done.result(LIMIT)
 
     # --- time -----------------------------------------------------------------------------------------------------
@@ -293,9 +331,6 @@ class Asked(Site):
         self.around.raise_desk(self.cell.desk)
 
     def _set_up(self) -> None:
-        if self.cell.desk == "rt":
-            self.around.raise_desk("email")  # of the administrator
-        self._raise()
         world = self.control.world()
         admin = next(user["id"] for user in world["users"] if user["name"] == self.around.panel.admin_user)
         self.connect(url=self.around.panel.url)
@@ -306,16 +341,24 @@ class Asked(Site):
             "UPDATE connection SET kind = 'dcimanager5', username = %(user)s, admin_user = %(admin)s",
             user=self.around.panel.admin_user, admin=admin,
         )  # fmt: skip
-        address = QUEUE if self.cell.desk == "rt" else HANDS
-        for given in (Department("default", ONCALL), Department("hands", address, desk=self.cell.desk)):
+        here = self.cell.desk
+        away = OTHER[here]
+        for given in (Department("default", ONCALL[away], desk=away), Department("hands", HANDS[here], desk=here)):
             assert tell.save_department(given, tickets=self.tickets, desks=self._desks()) == ""
         self.package("rack", kind="colocation", server_type="", os_allowed="[]", ipv4=0)
         self.database.rows("UPDATE package SET department_id = (SELECT id FROM department WHERE name = 'hands')")
         self.control.clear_journal()
         self.placed = self.order(package="rack", os="", equipment="1U").job_id
 
-    def _mails(self, to: str) -> list[EmailMessage]:
-        return [one for one in self.around.mail.mails if one["To"] == to]
+    def _mails(self, to: Mapping[str, str]) -> list[EmailMessage]:
+        return [one for one in self.around.mail.mails if one["To"] == to["email"]]
+
+    def _tickets(self, to: Mapping[str, str]) -> list[Ticket]:
+        return [one for one in self.around.tracker.tickets if one.queue == to["rt"]]
+
+    def _heard(self) -> int:
+        """Count what the administrator in charge was told."""
+        return len(self._mails(ONCALL)) + sum(len(ticket.messages) for ticket in self._tickets(ONCALL))
 
     def _came(self) -> Came:
         claim = self._row("SELECT state, server_ref FROM claim")
@@ -326,7 +369,7 @@ class Asked(Site):
             claim=claim["state"],
             told=tuple(self.said),
             answers=self.database.value("SELECT count(*) FROM event WHERE kind = 'person_answered'"),
-            admin=len(self._mails(ONCALL)),
+            admin=self._heard(),
             acts=tuple(call["func"] for call in self.control.journal() if call["mutating"] and call["effect"]),
             bound=claim["server_ref"],
             named=self.named,
@@ -339,7 +382,7 @@ class Asked(Site):
         return found
 
     def _at_rt(self) -> Mapping[str, int]:
-        tickets = self.around.tracker.tickets
+        tickets = self._tickets(HANDS)
         subjects = [subject for ticket in tickets for _, subject, _ in ticket.messages]
         return {
             "tickets": len(tickets),
@@ -362,22 +405,18 @@ class Asked(Site):
         }
 
 
-class _Gate:
-    """`ports.Questions` whose answers meet at a barrier before they reach our books."""
+class _Meanwhile:
+    """`ports.Questions` where something happens between what an answer saw in the panel and our books."""
 
-    def __init__(self, questions: Questions, barrier: threading.Barrier) -> None:
-        self._questions, self._barrier = questions, barrier
+    def __init__(self, questions: Questions, happens: Callable[[], object]) -> None:
+        self._questions, self._happens = questions, happens
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
-        return getattr(self._questions, name)
+    def of_job(self, job_id: int) -> Asking:
+        return self._questions.of_job(job_id)
 
-    def answer(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as it is given
-        self._barrier.wait(AT_ONCE)
-        return self._questions.answer(*args, **kwargs)
+    def by_id(self, question_id: int) -> Asking:
+        return self._questions.by_id(question_id)
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    def answer(self, question_id: int, *, server: ServerRef | None, by: str) -> Sequence[Wakeup]:
+        self._happens()
+        return self._questions.answer(question_id, server=server, by=by)

@@ -10,9 +10,11 @@ from itertools import product
 import pytest
 
 from tests.faults.asked import Asked, hall
-from tests.faults.people import CELLS, DESKS, FAULTS, Came, Cell, cells
+from tests.faults.people import CELLS, DESKS, EITHER, FAULTS, Came, Cell, cells
 
 pytestmark = pytest.mark.timeout(400)
+
+EVERY_RUN = frozenset({"reply_lost-rt", "reply_lost-email", "two_answers_at_once-rt", "cancel_overtakes-email"})
 
 
 def differences(cell: Cell, came: Came) -> list[str]:
@@ -26,7 +28,7 @@ def _differences(cell: Cell, came: Came) -> Iterator[str]:
         if getattr(end, fact) != getattr(came, fact):
             yield f"{fact}: {getattr(end, fact)!r} expected, is {getattr(came, fact)!r}"
     taken = sum("goes on" in said for said in came.told)
-    if came.answers not in ((end.answers,) if end.answers >= 0 else (0, 1)) or came.answers != taken:
+    if came.answers not in ((0, 1) if end.answers == EITHER else (end.answers,)) or came.answers != taken:
         yield f"answers: {came.answers} in our books, {taken} taken"
     if not _all_told(end.told, came.told):
         yield f"told: {end.told} expected, is {came.told}"
@@ -53,7 +55,9 @@ def _all_told(wanted: tuple[str, ...], said: tuple[str, ...]) -> bool:
     return not left
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in EVERY_RUN else (pytest.mark.long,)) for name in CELLS]
+)
 def test_a_cell_ends_as_it_is_written(name: str, database_url: str) -> None:
     cell = CELLS[name]
     with hall() as around:
