@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +38,15 @@ class Api:
 
     def get(self, path: str) -> Json:
         return self.ask("GET", path)
+
+    def look(self, path: str) -> Json:
+        """Return what is there, None where nothing is."""
+        try:
+            return self.get(path)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
 
     def put(self, path: str, body: Mapping[str, object]) -> Json:
         return self.ask("PUT", path, body)

@@ -15,13 +15,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from provisioner.demo import colocation, life, mail, promises, scenario, state
+from provisioner.demo import colocation, fleet, life, mail, promises, scenario, state
 from provisioner.demo.client import Api, ApiError
 from provisioner.demo.patience import until
 from provisioner.demo.programs import PostgresFailed
 from provisioner.demo.scenario import Order
 from provisioner.demo.show import Lines, Show, choose, standing_line
-from provisioner.demo.supervisor import ROOT, DemoFailed, Supervisor, tail
+from provisioner.demo.supervisor import ROOT, SOLD, DemoFailed, Supervisor, tail
 from provisioner.simulators.client import Control, ControlError
 
 #: How long the three orders may take before the demo gives up on them.
@@ -55,7 +55,7 @@ def demo(
     reset: Annotated[bool, typer.Option("--reset", help="Delete what earlier demos left, and end.")] = False,
 ) -> None:
     """
-    Order three dedicated servers in a simulated data centre and watch what happens.
+    Order three dedicated servers in a simulated data centre, adopt the 200 of another, and watch what happens.
 
     Everything that production has runs as a child process, on loopback only: PostgreSQL, broker, API, workers,
     beat, Flower, and a mail server that keeps what those in charge are told. Ends with 0 when every promise held, with
@@ -136,12 +136,19 @@ class _Demo:
                 f" {first.ended_at - first.ordered_at:.1f} s after it was ordered"
             )
         found = [*self._promised(control, untouched), self._told()]
-        self._console.print(f"\nThe rest of {first.ref}'s life:")
         billing = Api(self._supervisor.api_url, self._billing)
         tend, say = self._supervisor.tend, self._lines.say
+        self._console.print(f"\nAnother data centre, {fleet.CONNECTION}, of which {SOLD} servers were sold before us:")
+        sold = fleet.Fleet(api, billing, self._supervisor, say)
+        found += sold.adopted()
+        self._console.print(f"\n{fleet.CONNECTION} has a fault: it gives out no address, and two orders come:")
+        found += sold.fails()
+        self._console.print(f"\nThe rest of {first.ref}'s life:")
         found += life.play(billing, control, first, tend=tend, say=say)
         self._console.print("\nA place for a customer's own machine, opened and closed by people:")
         found += colocation.play(api, billing, control, self._supervisor.mail, tend=tend, say=say)
+        self._console.print(f"\n{fleet.CONNECTION} again, whose fault was mended meanwhile:")
+        found += sold.heals()
         return self._judge(found)
 
     def _watch(self, api: Api) -> None:
@@ -158,6 +165,8 @@ class _Demo:
                     break  # it ended, and is started again
                 if order.standing in order.ends and order.ended_at is None:
                     order.ended_at = time.monotonic()
+            if self._orders[0].ended_at is not None:
+                self._supervisor.begin_sold()
             self._show.orders(self._orders)
             if all(order.standing in order.ends or order.standing == "failed" for order in self._orders):
                 return

@@ -74,7 +74,7 @@ def ask(
     return follow(api, api.ask("POST", f"/v1/services/{ref}/{path}", body or {}, headers)["job"], tend)
 
 
-def follow(api: Api, job: Any, tend: Callable[[], None]) -> Any:  # noqa: ANN401 - JSON
+def follow(api: Api, job: Any, tend: Callable[[], None], seconds: float = WISH_SECONDS) -> Any:  # noqa: ANN401 - JSON
     """Wait until a job has ended, or too long; return it as it stands then."""
 
     def ended() -> bool:
@@ -85,7 +85,7 @@ def follow(api: Api, job: Any, tend: Callable[[], None]) -> Any:  # noqa: ANN401
                 raise
         return job["state"] in ENDED
 
-    until(ended, seconds=WISH_SECONDS, tend=tend)
+    until(ended, seconds=seconds, tend=tend)
     return job
 
 

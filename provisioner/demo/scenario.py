@@ -109,30 +109,40 @@ def prepare(control: Control, wanted: list[Order]) -> list[Json]:
 
 def connect(api: Api, simulated: Simulated, wanted: list[Order]) -> None:
     """Connect the data centre and make a package for each order, through the public API."""
+    join(api, CONNECTION, simulated, department=DEPARTMENT, address=ONCALL)
+    for order in wanted:
+        sell(api, order, simulated, CONNECTION)
+
+
+def join(api: Api, name: str, simulated: Simulated, *, department: str, address: str) -> None:
+    """Connect a data centre under a name, with those in charge of it."""
     tls = {"fingerprint": simulated.certificate_sha256} if simulated.certificate_sha256 else {}
-    api.put(f"/v1/departments/{DEPARTMENT}", {"address": ONCALL})
+    api.put(f"/v1/departments/{department}", {"address": address})
     api.put(
-        f"/v1/connections/{CONNECTION}",
+        f"/v1/connections/{name}",
         {
             "kind": "dcimanager5",
             "url": simulated.url,
             "username": simulated.admin_user,
             "password": PASSWORD,
             "tls": tls,
-            "in_charge": DEPARTMENT,
+            "in_charge": department,
         },
     )
-    for order in wanted:
-        api.put(
-            f"/v1/packages/{order.package}",
-            {
-                "server_type": order.server_type,
-                "os_allowed": [order.os],
-                "ipv4": order.ipv4,
-                "probe": f"ssh:{simulated.ssh_port}",
-                "connections": {CONNECTION: 0},
-            },
-        )
+
+
+def sell(api: Api, order: Order, simulated: Simulated, connection: str) -> None:
+    """Make the package that an order is for."""
+    api.put(
+        f"/v1/packages/{order.package}",
+        {
+            "server_type": order.server_type,
+            "os_allowed": [order.os],
+            "ipv4": order.ipv4,
+            "probe": f"ssh:{simulated.ssh_port}",
+            "connections": {connection: 0},
+        },
+    )
 
 
 def place(api: Api, order: Order) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import shlex
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -24,6 +25,7 @@ from provisioner.cli import key, processes
 from provisioner.demo.children import Children, Exit, free_port
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.demo.state import StateFolder
+from provisioner.demo.tether import tethered
 from provisioner.domain.catalogue import Role
 from provisioner.usecases import tokens
 
@@ -79,6 +81,9 @@ DURATIONS = {
 TYPES = ("HP-E3-16G", "HP-E3-16G", "HP-E5-64G", "SM-X11-32G")
 SERVERS = 12
 
+#: The second simulated data centre: one type of server, of which most were sold before this product came.
+SOLD_TYPE, SOLD, SPARE = "HP-E3-32G", 200, 4
+
 #: Ports for API and Flower: below those that the kernel gives to clients, or one could be taken before its server
 #: has loaded.
 PORTS = (20_000, 32_000)
@@ -124,7 +129,6 @@ class Supervisor:
         self._database = ""
         self._broker_url = ""
         self._mail_url = ""
-        self._simulated: Simulated | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -137,10 +141,35 @@ class Supervisor:
 
     @property
     def simulated(self) -> Simulated:
-        """Where the simulated data centre is, known once it runs."""
-        if self._simulated is None:
-            raise DemoFailed("the simulator does not run")
-        return self._simulated
+        """Where the simulated data centre is; waits until it runs."""
+        return self._said("simulator")
+
+    @property
+    def sold(self) -> Simulated:
+        """Where the second one is; waits until it runs."""
+        self.begin_sold()
+        return self._said("simulator-sold")
+
+    def begin_sold(self) -> None:
+        """Start the second simulated data centre; it may wait until the first order is handed over. Repeatable."""
+        if "simulator-sold" not in self.children:
+            self._begin("simulator-sold", _simulator(SOLD + SPARE, [SOLD_TYPE]))
+
+    def command(self, *words: str) -> str:
+        """
+        Give the command line a command, as a person on this machine would; return what it prints.
+
+        Raises:
+            DemoFailed: it refused; the message has its own words.
+        """
+        environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": str(self._state.path), **self.environment()}
+        argv = tethered([sys.executable, "-m", "provisioner", *words])
+        done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DemoFailed(
+                f"provisioner {' '.join(words)} ended with {done.returncode}: {done.stderr or done.stdout}"
+            )
+        return done.stdout
 
     @property
     def api_url(self) -> str:
@@ -242,7 +271,7 @@ class Supervisor:
         python = sys.executable
         self._begin("broker", [python, "-m", "provisioner.demo.broker"])
         self._begin("mail", [python, "-m", "provisioner.demo.mail", "--folder", str(self.mail)])
-        self._begin("simulator", [python, "-m", "provisioner.simulators", "--tls", *_fleet()])
+        self._begin("simulator", _simulator(SERVERS, TYPES))
         self.postgres.start()
         self._database = self._new_database()
         secret_key = self._state.path / "secret.key"
@@ -256,9 +285,7 @@ class Supervisor:
         # faster fails at a look, and looks again.
         self._start_ours()
         bootstrap.upgrade(self._settings())
-        self.wait("the simulator", lambda: bool(self._first_line("simulator", "{")))
-        said = json.loads(self._first_line("simulator", "{"))
-        self._simulated = Simulated(**{name: said[name] for name in Simulated.__dataclass_fields__})
+        self._said("simulator")
         self.wait("the API", lambda: _answers(f"{self.api_url}/healthz"))
         # Celery keeps no event for who comes late: Flower has to be there before the first order's first step.
         self.wait("Flower", lambda: _answers(f"{self.flower_url}/healthcheck"))
@@ -299,6 +326,11 @@ class Supervisor:
             self.postgres.drop_database(name)
         self.postgres.create_database(name)
         return name
+
+    def _said(self, name: str) -> Simulated:
+        self.wait(f"the {name}", lambda: bool(self._first_line(name, "{")))
+        said = json.loads(self._first_line(name, "{"))
+        return Simulated(**{one: said[one] for one in Simulated.__dataclass_fields__})
 
     def _begin(self, name: str, argv: Sequence[str], *, restart: bool = False) -> None:
         environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HOME": str(self._state.path)}
@@ -353,6 +385,7 @@ def _free_port() -> int:
     return free_port()
 
 
-def _fleet() -> list[str]:
-    types = [word for name in TYPES for word in ("--type", name)]
-    return ["--servers", str(SERVERS), "--admin-password", PASSWORD, *types]
+def _simulator(servers: int, types: Sequence[str]) -> list[str]:
+    named = [word for name in types for word in ("--type", name)]
+    fleet = ["--servers", str(servers), "--admin-password", PASSWORD, *named]
+    return [sys.executable, "-m", "provisioner.simulators", "--tls", *fleet]

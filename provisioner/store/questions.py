@@ -38,11 +38,13 @@ UPDATE question SET overdue = true WHERE attempt_id = %(attempt)s AND pos = %(po
 UNNAMED = """
 UPDATE claim SET server_ref = '' WHERE id = %(claim)s AND state = 'held'"""
 
-#: for whoever answers; the newest question of the job, or one by its number
+#: for whoever answers; the newest question of the job, or one by its number. It is open no more from the moment at
+#: which a cancel is recorded, not only when a worker has obeyed it: nobody is told that a cancelled job goes on
 ASKING = """
 SELECT q.id, q.kind, q.asked_at, q.due_at, q.overdue, q.says, q.answered_at, q.answered_by,
        coalesce(d.name, '') AS department, coalesce(d.language, 'en') AS language,
-       a.id AS attempt, a.job_id, a.state <> 'ended' AND a.pos = q.pos AS open,
+       a.id AS attempt, a.job_id,
+       a.state <> 'ended' AND a.pos = q.pos AND a.command ->> 'verb' IS DISTINCT FROM 'cancel' AS open,
        s.id AS service, s.external_ref, s.panel, s.hostname, s.customer_ref, s.equipment, acc.login, acc.panel_user_ref,
        c.id AS connection_id, c.name AS connection, cl.id AS claim, cl.server_ref
   FROM question q JOIN attempt a ON a.id = q.attempt_id JOIN job j ON j.id = a.job_id
