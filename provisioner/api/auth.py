@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -34,11 +35,16 @@ def caller(
     return found
 
 
+def _read_by(dependant: Dependant) -> set[str]:
+    """Name the parameters that a call, or what it depends on, reads."""
+    return {field.alias for field in dependant.query_params}.union(*map(_read_by, dependant.dependencies))
+
+
 def _known_query(request: Request) -> None:
     """Refuse parameters that nobody reads: a filter with a typing error must not list everything."""
     route = request.scope.get("route")
     if isinstance(route, APIRoute):
-        known = {field.alias for field in route.dependant.query_params}
+        known = _read_by(route.dependant)
         unknown = sorted({name[:100] for name in request.query_params} - known)
         if unknown:
             takes = f"; this call takes {', '.join(sorted(known))}" if known else ""

@@ -1,7 +1,8 @@
 """
 What a wish about a service does to the jobs that are there: the table of `engine.md` §6, pure.
 
-`arrive` is asked when a wish comes in, `due` when a job's turn has come. Both under the service's lock.
+`arrive` is asked when a wish comes in, `due` when a job's turn has come, `left` when one ended without having done
+what it wanted. All under the service's lock.
 """
 
 from collections.abc import Mapping
@@ -62,6 +63,12 @@ class JobAt:
     kind: JobKind
     phase: Phase
     params: Mapping[str, Any] = field(default_factory=dict)
+    guarded: bool = False  #: the blast guard holds it: nobody has said yet that it is wanted
+
+    @property
+    def switching(self) -> bool:
+        """Whether it goes for a suspend or a resume; one that undoes itself does not any more."""
+        return self.kind in SWITCHING and self.phase is not Phase.UNDOING
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Standing:
     handed_over: bool  #: ever
     claimed: bool  #: a server is bound to it
     jobs: tuple[JobAt, ...] = ()  #: that have not ended, oldest first
+    half_switched: bool = False  #: the last suspend or resume that touched its ports was given up half way
 
     @property
     def live(self) -> JobAt | None:
@@ -203,9 +211,8 @@ def _coalesced(standing: Standing, wanted: Arrival, kind: JobKind, state: Servic
     pointless = tuple(job.id for job in standing.queued if job.kind in SWITCHING and job.kind is not kind)
     same = next((job for job in standing.queued if job.kind is kind), None)
     live = standing.live
-    switching = live is not None and live.kind in SWITCHING
-    if live is None or not switching:
-        if standing.state is state:
+    if live is None or not live.switching:
+        if standing.state is state and not standing.half_switched:
             ended = (*pointless, *((same.id,) if same else ()))
             return replace(wanted, supersede=ended, done=sentence)
         stopped = _stop_stuck(live)
@@ -290,6 +297,49 @@ def _switch_due(standing: Standing, kind: JobKind) -> Due:
         return Due(Turn.SUPERSEDED, f"the service is {standing.state}: there is no server to {kind}")
     if standing.desired is not wanted:
         return Due(Turn.SUPERSEDED, f"a later wish wants it {standing.desired}")
-    if standing.state is there:
+    if standing.state is there and not standing.half_switched:
         return Due(Turn.DONE, f"it is {there} already")
     return Due(Turn.RUN)
+
+
+# --- what is left -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is wanted of a service, and whose suspensions stand."""
+
+    desired: Desired
+    suspended_by: frozenset[str]
+
+
+def left(standing: Standing, kind: JobKind | None = None, reason: str = "") -> Left:
+    """
+    Say what is wanted after a job of *kind* ended in vain: what the jobs that remain go for, else what there is.
+
+    *standing* holds the job no more. *reason* is the suspension that the job set or lifted.
+    """
+    wanted = _still_wanted(standing)
+    if wanted is not Desired.SUSPENDED:
+        return Left(wanted, standing.suspended_by if wanted is Desired.CLOSED else frozenset())
+    reasons = standing.suspended_by
+    if kind is JobKind.RESUME and reason:
+        return Left(wanted, reasons | {reason})
+    if kind is JobKind.SUSPEND and reason not in _reasons(standing, JobKind.SUSPEND):
+        return Left(wanted, reasons - {reason} or reasons)  # suspended by nobody there is not
+    return Left(wanted, reasons)
+
+
+def _still_wanted(standing: Standing) -> Desired:
+    if standing.state in (ServiceState.CLOSING, ServiceState.CLOSED):
+        return Desired.CLOSED
+    jobs = [job for job in standing.jobs if not job.guarded]
+    if any(job.kind is JobKind.CLOSE for job in jobs):
+        return Desired.CLOSED
+    last = next((job for job in reversed(jobs) if job.switching), None)
+    suspended = last.kind is JobKind.SUSPEND if last else standing.state is ServiceState.SUSPENDED
+    return Desired.SUSPENDED if suspended else Desired.ACTIVE
+
+
+def _reasons(standing: Standing, kind: JobKind) -> frozenset[str]:
+    return frozenset(str(job.params.get("reason", "")) for job in standing.jobs if job.kind is kind and job.switching)

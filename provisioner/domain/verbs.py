@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from provisioner.domain.attempt import Attempt, Command, Policy, StepRow, Verb
+from provisioner.domain.attempt import Attempt, Command, Policy, Repeat, StepRow, Verb
 from provisioner.domain.states import AttemptState, Direction, JobKind, StepState
 
 CLAIM = "claim"
@@ -14,6 +14,7 @@ HANDED = "hand-over has begun: the server is the customer's, close the service i
 NOT_HELD = "the attempt is not held; it goes on by itself"
 HELD_ALREADY = "it is held already; `retry` lets it go on"
 NEVER_TAKEN_BACK = "a close is not taken back: the server may be open or shut by now; let it end, and order anew"
+INTERRUPTED = "a suspension interrupted it; it goes on after the resume. Cancel it, or close the service"
 OTHER_KIND = "only an open can be swapped to another server; this is another kind of job"
 
 
@@ -49,6 +50,30 @@ def refusal(command: Command, attempt: Attempt, steps: Sequence[StepRow], polici
             return _retry_from_refusal(command, row, steps, policies)
 
 
+def refusal_interrupted(
+    command: Command, steps: Sequence[StepRow], policies: Mapping[str, Policy], *, at_work: str
+) -> str:
+    """
+    Give the sentence why *command* is not legal for a job that a suspension interrupted; "" when it is.
+
+    *at_work* names the job that acts on the server meanwhile, "" when none does: two never act on one server at once.
+    """
+    if command.verb is not Verb.CANCEL:
+        return INTERRUPTED
+    undone = undone_by(command, steps, policies)
+    if undone and at_work:
+        return f"{undone[0]} would have to undo what it did, and {at_work} is at work there; cancel it after that"
+    return ""
+
+
+def undone_by(command: Command, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> Sequence[str]:
+    """Name the steps by which a cancel or swap undoes what was done, in their order."""
+    if command.verb not in (Verb.CANCEL, Verb.SWAP):
+        return ()
+    forward = [row for row in steps if row.direction is Direction.FORWARD and row.acted_at is not None]
+    return [undo for row in reversed(forward) if (undo := policies[row.name].undo)]
+
+
 def _skip_refusal(command: Command, row: StepRow, policies: Mapping[str, Policy]) -> str:
     if command.step not in ("", row.name):
         return f"the attempt is held at {row.name}, not at {command.step}"
@@ -79,10 +104,10 @@ def forecast(command: Command, attempt: Attempt, steps: Sequence[StepRow], polic
     row = next(row for row in steps if row.pos == attempt.pos)
     match command.verb:
         case Verb.CANCEL:
-            undone = [policies[other.name].undo for other in steps if other.acted_at and policies[other.name].undo]
-            what = f"undoes {len(undone)} steps ({', '.join(str(name) for name in reversed(undone))})" if undone else ""
+            undone = undone_by(command, steps, policies)
+            what = f"undoes {len(undone)} steps ({', '.join(undone)})" if undone else ""
             end = "gives the server back" if attempt.kind is JobKind.OPEN else "ends the job"
-            return f"{what + ', then ' if what else ''}{end}; the disks stay as they are"
+            return f"{what + ', then ' if what else ''}{end}; {_disks_given_up(attempt, steps, policies)}"
         case Verb.SWAP:
             end = "gives this server back" if command.release else "puts this server into quarantine"
             return f"undoes what was done, {end}, and takes the next free one, which is installed: its disks are wiped"
@@ -95,6 +120,14 @@ def forecast(command: Command, attempt: Attempt, steps: Sequence[StepRow], polic
             return _forecast_retry(command, row, steps, policies)
         case _:
             return "is the engine's own"
+
+
+def _disks_given_up(attempt: Attempt, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
+    """Say what a customer finds on the disks after a cancel."""
+    wiped = (row for row in steps if policies[row.name].wipes and row.acted_at is not None)
+    if attempt.kind is not JobKind.OPEN and any(row.state is not StepState.DONE for row in wiped):
+        return "an install had begun: the old system is gone, and the new one may not start"
+    return "the disks stay as they are"
 
 
 def _disks(row: StepRow, steps: Sequence[StepRow], policies: Mapping[str, Policy]) -> str:
@@ -113,4 +146,6 @@ def _forecast_retry(command: Command, row: StepRow, steps: Sequence[StepRow], po
     disks = "the disks are WIPED again" if wipes and start.pos <= row.pos else "the disks stay as they are"
     if wipes and start.name == row.name and not row.acted_at:
         disks = "the disks are wiped when it comes to the install"
-    return f"runs again from {start.name}, {len(coming)} steps; {disks}"
+    once = [other.name for other in coming if policies[other.name].repeat is Repeat.NEVER and other.acted_at]
+    twice = f"; {once[0]} may have been done, and IS DONE AGAIN" if once else ""
+    return f"runs again from {start.name}, {len(coming)} steps; {disks}{twice}"

@@ -24,7 +24,7 @@ from provisioner.steps.quarantine import Quarantine
 from provisioner.steps.question import AskPlaced, AskRemoved
 from provisioner.steps.read_back import ReadBack
 from provisioner.steps.release import Release
-from provisioner.steps.switch_port import ClosePorts, OpenPorts, PortsOff, PortsOn
+from provisioner.steps.switch_port import ClosePorts, OpenPorts, PortsOff, PortsOn, ReopenPorts
 
 #: order of the source page: ISPsystem wiki, "Integrating with DCImanager", Setting up the service
 OPEN: tuple[Step, ...] = (
@@ -43,6 +43,7 @@ OPEN: tuple[Step, ...] = (
 UNDO: tuple[Step, ...] = (
     CancelInstall(),
     ClosePorts(),
+    ReopenPorts(),  # of a suspend; a close is never undone
     DropAddresses(),
     FreeDomain(),
     Release(),

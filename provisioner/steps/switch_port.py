@@ -101,16 +101,31 @@ class OpenPorts(_Ports):
         return [*first, *(link.ref for link in reading.switch_links)]
 
 
+class ReopenPorts(_Ports):
+    """Undo of a suspend: enabled again unless it was disabled before, every switch port on."""
+
+    name = "reopen_ports"
+    on = True
+    policy = ClosePorts.policy
+
+    def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
+        """Give nothing where the server was disabled before: its ports were not ours to close."""
+        if ctx.row.undone.get("first", {}).get("disabled", False):
+            return []
+        first = [ENABLE] if reading.disabled else []
+        return [*first, *(link.ref for link in reading.switch_links)]
+
+
 class PortsOff(_Ports):
     """
     Suspend and close: every switch port off, then the server disabled where the package or the close asks for it.
 
-    Links first: to disable a server may leave its ports as they are. Not undone: what was asked stays asked.
+    Links first: to disable a server may leave its ports as they are. Only a suspend is ever undone.
     """
 
     name = "ports_off"
     on = False
-    policy = Policy(skippable=False)
+    policy = Policy(skippable=False, undo=ReopenPorts.name)
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
         """Give every link, then the server itself."""
@@ -123,4 +138,3 @@ class PortsOn(OpenPorts):
     """Resume: enabled, every switch port on; the server is neither powered nor reinstalled."""
 
     name = "ports_on"
-    policy = Policy()

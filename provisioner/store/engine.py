@@ -11,6 +11,7 @@ from provisioner.domain.attempt import StepRow
 from provisioner.domain.engine import Decision, Then
 from provisioner.domain.events import Event, EventKind
 from provisioner.domain.job import Conclusion
+from provisioner.domain.life import SWITCHING
 from provisioner.domain.outcome import (
     AccountLive,
     AccountReserved,
@@ -33,6 +34,7 @@ from provisioner.store.database import Database, Row, Session, as_json, hot
 from provisioner.store.installation import witness
 from provisioner.store.messages import SEND, wakeup
 from provisioner.store.quarantine import over, strike
+from provisioner.store.standing import restate
 
 STEPS_OF = """
   (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.pos) FROM step s WHERE s.attempt_id = a.id)"""
@@ -412,7 +414,10 @@ class EngineStore:
         elif succeeded:
             session.rows(SPEND, **values)
         else:
-            session.rows(SPEND_LATER, **values, kept=SECRET_AFTER_FAILURE.total_seconds())
+            session.rows(SPEND_LATER, job=touched.job_id)
+        taken_back = touched.attempt.kind in SWITCHING and conclusion.job is JobState.CANCELLED
+        if taken_back and touched.service_id is not None:
+            restate(session, touched.service_id, touched.attempt.kind, touched.params.get("reason", ""))
         if touched.attempt.kind is JobKind.RESUME and succeeded:
             session.rows(GO_ON, **values)
 
@@ -609,7 +614,6 @@ class EngineStore:
 
 #: deadline of a release's first step; the later ones get theirs on arrival
 RELEASE_PATIENCE = timedelta(minutes=30)
-SECRET_AFTER_FAILURE = timedelta(hours=24)  #: then a retry must ask for a new one
 
 
 TOO_LATE = "the attempt ended in the same moment"
@@ -650,8 +654,9 @@ WITH j AS (UPDATE job SET secret_id = NULL FROM (SELECT secret_id FROM job WHERE
             WHERE job.id = %(job)s RETURNING was.secret_id)
 UPDATE secret SET expires_at = clock_timestamp() FROM j WHERE secret.id = j.secret_id"""
 
+#: after that a retry must ask for a new one
 SPEND_LATER = """
-UPDATE secret SET expires_at = clock_timestamp() + %(kept)s * interval '1 s'
+UPDATE secret SET expires_at = clock_timestamp() + interval '24 hours'
   FROM job WHERE job.id = %(job)s AND secret.id = job.secret_id"""
 
 #: the last reason of a suspension is lifted: what it interrupted stands where it stood, with its time given back

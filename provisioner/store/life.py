@@ -7,47 +7,25 @@ from typing import Any
 from provisioner.domain.attempt import Command, Verb
 from provisioner.domain.blast import HELD, held
 from provisioner.domain.blast import Asked as Counted
-from provisioner.domain.life import USUALLY, Arrival, JobAt, Phase, Standing, Wish, arrive
+from provisioner.domain.life import USUALLY, Arrival, JobAt, Wish, arrive
 from provisioner.domain.spans import Spans
-from provisioner.domain.states import AttemptState, Desired, JobKind, JobState, ServiceState
+from provisioner.domain.states import JobKind, JobState
 from provisioner.domain.verbs import refusal
 from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import Asked, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import NEXT_JOB
+from provisioner.store.engine import NEXT_JOB, SPEND, SPEND_LATER
 from provisioner.store.messages import SEND, wakeup
+from provisioner.store.standing import STOP, WANT, restate, standing
 
 SERVICE = """
 SELECT s.id, s.state, s.desired, s.suspended_by, s.handed_over_at, s.claim_id, s.os, s.hostname, s.package
   FROM service s WHERE s.panel = %(panel)s AND s.external_ref = %(ref)s FOR UPDATE"""
 
-STANDING = """
-SELECT s.state, s.desired, s.suspended_by, s.handed_over_at IS NOT NULL AS handed_over,
-       s.claim_id IS NOT NULL AS claimed FROM service s WHERE s.id = %(service)s"""
-
-OPEN_JOBS = """
-SELECT j.id, j.kind, j.state, j.params, a.state AS attempt, c.state AS place,
-       EXISTS (SELECT FROM step h WHERE h.attempt_id = a.id AND h.name = 'hand_over' AND h.acted_at IS NOT NULL) AS past
-  FROM job j
-  LEFT JOIN attempt a ON a.job_id = j.id AND a.state <> 'ended'
-  LEFT JOIN connection c ON c.id = a.connection_id
- WHERE j.service_id = %(service)s AND j.state IN ('queued', 'running', 'interrupted', 'compensating')
- ORDER BY j.seq"""
-
-WANT = """
-UPDATE service SET desired = coalesce(%(desired)s, desired), suspended_by = coalesce(%(suspended_by)s::jsonb,
-       suspended_by) WHERE id = %(service)s"""
-
 ENDED = """
 UPDATE job SET state = %(state)s, reason = %(reason)s, ended_at = clock_timestamp(), plan_at = NULL, waits_for = NULL
  WHERE id = %(job)s AND state IN ('queued', 'running', 'interrupted', 'compensating') RETURNING id"""
-
-#: an attempt that stands is ended as it stands; one that runs goes on, and the new wish waits behind it
-STOP = """
-UPDATE attempt SET state = 'ended', ended_at = clock_timestamp(), resume_at = NULL, awaits = NULL, command = NULL,
-       result = 'undone', reason = %(reason)s
- WHERE job_id = %(job)s AND state IN ('held', 'waiting', 'ready') RETURNING id"""
 
 LIVE = """
 SELECT a.*, j.kind, false AS hold_on_failure,
@@ -113,41 +91,6 @@ UPDATE job SET held_reason = '', reason = '', waits_for = %(waits_for)s,
 
 CLOSED = """
 UPDATE service SET state = 'closed', claim_id = NULL WHERE id = %(service)s"""
-
-
-def standing(session: Session, service_id: int, *, but: int | None = None) -> Standing:
-    """Give how a service stands; the caller holds its lock. The job *but* is left out."""
-    row = session.row(STANDING, service=service_id)
-    if row is None:
-        raise NotFound("no such service")
-    jobs = [
-        JobAt(found["id"], JobKind(found["kind"]), _phase(found), found["params"])
-        for found in session.rows(OPEN_JOBS, service=service_id)
-        if found["id"] != but
-    ]
-    return Standing(
-        state=ServiceState(row["state"]),
-        desired=Desired(row["desired"]),
-        suspended_by=frozenset(row["suspended_by"]),
-        handed_over=row["handed_over"],
-        claimed=row["claimed"],
-        jobs=tuple(jobs),
-    )
-
-
-def _phase(row: Row) -> Phase:
-    match JobState(row["state"]):
-        case JobState.INTERRUPTED:
-            return Phase.INTERRUPTED
-        case JobState.COMPENSATING:
-            return Phase.UNDOING
-        case JobState.QUEUED:
-            return Phase.QUEUED
-        case _:
-            stuck = row["attempt"] == AttemptState.HELD or row["place"] == "paused"
-            if row["past"]:
-                return Phase.PAST_STUCK if stuck else Phase.PAST
-            return Phase.STUCK if stuck else Phase.GOING
 
 
 GUARDED_KINDS = frozenset({JobKind.CLOSE, JobKind.REINSTALL, JobKind.SUSPEND})
@@ -260,6 +203,8 @@ class LifeStore:
                 if session.row(ENDED, job=row["id"], state=JobState.CANCELLED, reason=reason):
                     text = f"job cancelled: {reason}"
                     session.rows(TOLD, service=row["service_id"], job=row["id"], kind="job_ended", text=text)
+                    session.rows(SPEND_LATER, job=row["id"])
+                    restate(session, row["service_id"], JobKind(row["kind"]), row["params"].get("reason", ""))
         return len(found)
 
     def _stop_others(
@@ -285,6 +230,7 @@ class LifeStore:
         running = session.row("SELECT FROM attempt WHERE job_id = %(job)s AND state <> 'ended'", job=job)
         if running is None and session.row(ENDED, job=job, state=JobState.SUPERSEDED, reason=reason):
             session.rows(TOLD, service=service, job=job, kind="job_ended", text=f"job superseded: {reason}")
+            session.rows(SPEND, job=job)
 
     def _command(
         self, session: Session, service: int, job: int, command: Command, policies: Mapping[str, Any]

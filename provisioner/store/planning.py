@@ -12,9 +12,9 @@ from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.ports import Planned, RecipeOf
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import NEXT_JOB
-from provisioner.store.life import standing
+from provisioner.store.engine import NEXT_JOB, SPEND
 from provisioner.store.messages import SEND, wakeup
+from provisioner.store.standing import restate, standing
 
 Recipe = Sequence[tuple[str, timedelta]]
 
@@ -236,6 +236,9 @@ class PlanningStore:
                 reason=turn.says,
                 closed=done and kind is JobKind.CLOSE,
             )
+            session.rows(SPEND, job=job["id"])
+            if not done:
+                restate(session, job["service_id"])
             session.rows(NEXT_JOB, service=job["service_id"])
             return Planned(job_id=job["id"])
         attempt = session.row(

@@ -7,15 +7,17 @@ from sqlalchemy.exc import IntegrityError
 
 from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
 from provisioner.domain.blast import HELD
+from provisioner.domain.life import SWITCHING, Arrival, Wish, arrive, left
 from provisioner.domain.service import Order, Package
 from provisioner.domain.states import AttemptState, JobKind, JobState, ServiceState
-from provisioner.domain.verbs import NOT_HELD, forecast, refusal
+from provisioner.domain.verbs import NOT_HELD, forecast, refusal, refusal_interrupted, undone_by
 from provisioner.errors import IllegalMove, KeyReused, NotFound
 from provisioner.ports import OnSale, Placed, Sealed, Wakeup
 from provisioner.store import rows
 from provisioner.store.database import Database, Row, Session, as_json
-from provisioner.store.engine import NEXT_JOB
+from provisioner.store.engine import NEXT_JOB, SPEND_LATER
 from provisioner.store.messages import SEND, wakeup
+from provisioner.store.standing import STOP, WANT, restate, standing
 
 ON_SALE = f"""
 SELECT {rows.PACKAGE_COLUMNS},
@@ -40,7 +42,8 @@ SELECT %(panel)s, %(ref)s, p.id, %(package)s::jsonb, 'ordered', %(customer_ref)s
   FROM package p WHERE p.name = %(name)s RETURNING id"""
 
 AGAIN = """
-UPDATE service SET state = 'ordered', desired = 'active', package = %(package)s::jsonb, hostname = %(hostname)s,
+UPDATE service SET state = 'ordered', desired = 'active', suspended_by = '[]', package = %(package)s::jsonb,
+       hostname = %(hostname)s,
        os = %(os)s, login = %(login)s, customer_ref = %(customer_ref)s, fingerprint = %(fingerprint)s::jsonb,
        root_secret = %(root)s, panel_secret = %(panel_secret)s, panel_password_made = %(made)s, claim_id = NULL,
        kind = %(kind)s, equipment = %(equipment)s
@@ -106,12 +109,13 @@ UPDATE job SET held_reason = %(reason)s, waits_for = 'hold', waits_since = clock
 LET_GO = """
 UPDATE job SET held_reason = '', waits_for = NULL, plan_at = clock_timestamp(), reason = '' WHERE id = %(job)s"""
 
-#: a suspend or resume that was never begun is no longer wanted
-AS_IT_STANDS = """
-UPDATE service SET desired = CASE WHEN state = 'suspended' THEN 'suspended' ELSE 'active' END
- WHERE id = %(id)s AND desired <> 'closed'"""
+ORDERED_AGAIN = """
+UPDATE service SET state = 'ordered', desired = 'active', suspended_by = '[]' WHERE id = %(id)s"""
 
-CANCEL_QUEUED = """
+#: jobs that `service.desired` speaks of
+WANTING = SWITCHING | {JobKind.CLOSE}
+
+CANCELLED = """
 UPDATE job SET state = 'cancelled', ended_at = clock_timestamp(), plan_at = NULL, waits_for = NULL,
        cancel_requested_at = clock_timestamp(), cancel_by = %(by)s, reason = %(reason)s WHERE id = %(job)s"""
 
@@ -229,8 +233,8 @@ class ServicesStore:
             live = session.row(LIVE, job=job_id)
             if live is None:
                 self._without_attempt(session, job, given, dry=True)
-                return WITHOUT_ATTEMPT.get(given.verb, "")
-            attempt, steps = self._legal(job, live, given, policies)
+                return WITHOUT_ATTEMPT.get(given.verb, "") + _stays(session, job, given)
+            attempt, steps = self._legal(session, job, live, given, policies)
             return forecast(given, attempt, steps, policies)
 
     def command(self, job_id: int, given: Command, policies: Mapping[str, Any]) -> list[Wakeup]:
@@ -273,14 +277,19 @@ class ServicesStore:
         return job
 
     @staticmethod
-    def _legal(job: Row, live: Row, given: Command, policies: Mapping[str, Any]) -> tuple[Attempt, tuple[StepRow, ...]]:
+    def _legal(
+        session: Session, job: Row, live: Row, given: Command, policies: Mapping[str, Any]
+    ) -> tuple[Attempt, tuple[StepRow, ...]]:
         steps = tuple(rows.step_row(step) for step in live["steps"])
         attempt = rows.attempt(live)
         if given.verb not in (Verb.CANCEL, Verb.HOLD) and attempt.state is not AttemptState.HELD:
             raise IllegalMove(f"job {job['id']}: {NOT_HELD}")
+        why_not = refusal(given, attempt, steps, policies)
         if job["state"] == JobState.INTERRUPTED:
-            raise IllegalMove(f"job {job['id']} is interrupted by a suspension; resume the service, or close it")
-        if why_not := refusal(given, attempt, steps, policies):
+            busy = standing(session, job["service_id"]).live
+            at_work = f"job {busy.id} ({busy.kind})" if busy else ""
+            why_not = refusal_interrupted(given, steps, policies, at_work=at_work)
+        if why_not:
             raise IllegalMove(f"job {job['id']}: {why_not}")
         old = rows.command(live["command"])
         if old is not None and old.verb is not given.verb and given.verb is not Verb.CANCEL:
@@ -290,7 +299,13 @@ class ServicesStore:
     def _to_attempt(
         self, session: Session, job: Row, live: Row, given: Command, policies: Mapping[str, Any]
     ) -> list[Wakeup]:
-        self._legal(job, live, given, policies)
+        _, steps = self._legal(session, job, live, given, policies)
+        if job["state"] == JobState.INTERRUPTED:
+            if not undone_by(given, steps, policies):  # whatever else is at work on the server: nothing is done there
+                session.rows(STOP, job=job["id"], reason=f"cancelled by {given.by}")
+                self._end_cancelled(session, job, given)
+                return []
+            session.rows("UPDATE job SET state = 'running' WHERE id = %(job)s", job=job["id"])
         if given.verb is Verb.CANCEL:
             session.rows(
                 "UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()), "
@@ -309,14 +324,20 @@ class ServicesStore:
             raise IllegalMove(f"job {job['id']} is {job['state']}; there is nothing to cancel")
         if dry:
             return
+        ServicesStore._end_cancelled(session, job, given)
+
+    @staticmethod
+    def _end_cancelled(session: Session, job: Row, given: Command) -> None:
+        """End a job of which nothing is, or need be, done on a server."""
         reason = f"cancelled by {given.by}"
-        session.rows(CANCEL_QUEUED, job=job["id"], by=given.by, reason=reason)
+        session.rows(CANCELLED, job=job["id"], by=given.by, reason=reason)
         if job["kind"] == JobKind.OPEN:
             session.rows(
                 "UPDATE service SET state = 'failed' WHERE id = %(id)s AND state = 'ordered'", id=job["service_id"]
             )
-        else:
-            session.rows(AS_IT_STANDS, id=job["service_id"])
+        session.rows(SPEND_LATER, job=job["id"])
+        if job["kind"] in WANTING:
+            restate(session, job["service_id"], JobKind(job["kind"]), job["params"].get("reason", ""))
         _tell(session, job, "commanded", f"cancel by {given.by}: {given.reason}", {"verb": "cancel"})
         _tell(session, job, "job_ended", f"job cancelled: {reason}", {})
         session.rows(NEXT_JOB, service=job["service_id"])
@@ -354,14 +375,35 @@ class ServicesStore:
             raise IllegalMove(f"job {job['id']}: its service is {job['service_state']}")
         if job["kind"] in (JobKind.CHANGE_PASSWORD, JobKind.REINSTALL) and job["secret_id"] is None:
             raise IllegalMove(f"job {job['id']}: its password was erased; ask for it anew")
+        wanted = None if opens else _wanted_again(session, job)
         if dry:
             return
         session.rows(ANEW, job=job["id"])
-        if opens:
-            session.rows(
-                "UPDATE service SET state = 'ordered', desired = 'active' WHERE id = %(id)s", id=job["service_id"]
-            )
+        if wanted is None:
+            session.rows(ORDERED_AGAIN, id=job["service_id"])
+        else:
+            reasons = None if wanted.suspended_by is None else as_json(sorted(wanted.suspended_by))
+            session.rows(WANT, service=job["service_id"], desired=wanted.desired, suspended_by=reasons)
         _tell(session, job, "commanded", f"retry by {given.by}: {given.reason}", {"verb": "retry"})
+
+
+def _stays(session: Session, job: Row, given: Command) -> str:
+    """Say what is wanted of the service once a job that was not begun is cancelled."""
+    if given.verb is not Verb.CANCEL or job["kind"] not in WANTING or job["state"] != JobState.QUEUED:
+        return ""
+    stands = standing(session, job["service_id"], but=job["id"])
+    return f"; the service stays {left(stands, JobKind(job['kind']), job['params'].get('reason', '')).desired}"
+
+
+def _wanted_again(session: Session, job: Row) -> Arrival:
+    """Take the wish of a job that has ended once more, as if it came now. Raises `IllegalMove`."""
+    arrival = arrive(standing(session, job["service_id"], but=job["id"]), Wish(JobKind(job["kind"]), job["params"]))
+    why_not = arrival.refused or arrival.done
+    if arrival.same is not None:
+        why_not = f"job {arrival.same} carries it out already"
+    if why_not:
+        raise IllegalMove(f"job {job['id']}: {why_not}")
+    return arrival
 
 
 def _may_open_again(service: Row) -> bool:

@@ -138,3 +138,10 @@ def test_what_is_said_of_a_job_on_a_customers_server_never_speaks_of_another(api
 
     assert queued["sentence"].endswith("then it begins")
     assert "it is held for a person: the server is the customer's" in running["sentence"], running["sentence"]
+
+
+def test_an_operator_says_whose_service_is_meant_where_two_panels_have_one_of_that_name(api: Served) -> None:
+    answer = api.post("/v1/services/ord-1/sync?panel=demo", {}, who="operator")
+    other = api.post("/v1/services/ord-1/sync?panel=elsewhere", {}, who="operator")
+
+    assert (answer.status, other.status) == (202, 404)

@@ -6,7 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner.domain.life import INTERRUPTIBLE, Arrival, JobAt, Phase, Standing, Turn, Wish, arrive, due
+from provisioner.domain.life import (
+    INTERRUPTIBLE,
+    SWITCHING,
+    Arrival,
+    JobAt,
+    Left,
+    Phase,
+    Standing,
+    Turn,
+    Wish,
+    arrive,
+    due,
+    left,
+)
 from provisioner.domain.states import ON_SERVICE, Desired, JobKind, ServiceState
 
 OPEN, LATER = 7, 8
@@ -201,6 +214,63 @@ def test_two_equal_ones_in_the_queue_are_one(kind: JobKind) -> None:
     assert arrive(standing, wish(kind, ip="192.0.2.8")) == Arrival()
 
 
+# --- what was given up --------------------------------------------------------------------------------------------
+
+
+def test_ports_that_a_suspend_left_half_way_are_switched_though_the_service_counts_as_active() -> None:
+    half = replace(ACTIVE, half_switched=True)
+
+    assert arrive(half, resume()).done == ""
+    assert due(half, JobKind.RESUME).turn is Turn.RUN
+    assert due(ACTIVE, JobKind.RESUME).turn is Turn.DONE
+
+
+def test_a_wish_is_not_lost_in_a_job_that_undoes_itself() -> None:
+    undoing = replace(ACTIVE, desired=Desired.SUSPENDED, jobs=(job(JobKind.SUSPEND, Phase.UNDOING),))
+
+    assert arrive(undoing, suspend()).same is None
+
+
+#: what is left when a job is cancelled: what the service is, jobs that remain, what was cancelled, what is wanted then
+NOTHING: tuple[JobAt, ...] = ()
+SUSPENDING, RESUMING = (job(JobKind.SUSPEND, reason="billing"),), (job(JobKind.RESUME, reason="billing"),)
+GUARDED = (replace(job(JobKind.SUSPEND, Phase.QUEUED), guarded=True),)
+
+
+@pytest.mark.parametrize(
+    ("base", "jobs", "kind", "reasons", "expected"),
+    [
+        (ACTIVE, NOTHING, JobKind.CLOSE, "", Left(Desired.ACTIVE, frozenset())),
+        (SUSPENDED, NOTHING, JobKind.CLOSE, "billing", Left(Desired.SUSPENDED, frozenset({"billing"}))),
+        (ORDERED, (job(JobKind.OPEN),), JobKind.CLOSE, "", Left(Desired.ACTIVE, frozenset())),
+        (ACTIVE, SUSPENDING, JobKind.CLOSE, "billing", Left(Desired.SUSPENDED, frozenset({"billing"}))),
+        (ACTIVE, NOTHING, JobKind.SUSPEND, "billing abuse", Left(Desired.ACTIVE, frozenset())),
+        (SUSPENDED, RESUMING, JobKind.SUSPEND, "billing", Left(Desired.ACTIVE, frozenset())),
+        (ACTIVE, SUSPENDING, JobKind.RESUME, "", Left(Desired.SUSPENDED, frozenset({"billing"}))),
+        (SUSPENDED, NOTHING, JobKind.RESUME, "", Left(Desired.SUSPENDED, frozenset({"billing"}))),
+        (SUSPENDED, NOTHING, JobKind.RESUME, "abuse", Left(Desired.SUSPENDED, frozenset({"billing", "abuse"}))),
+        (ACTIVE, GUARDED, JobKind.RESUME, "", Left(Desired.ACTIVE, frozenset())),
+        (CLOSED, NOTHING, JobKind.SUSPEND, "", Left(Desired.CLOSED, frozenset())),
+        (FAILED, NOTHING, JobKind.SUSPEND, "billing", Left(Desired.ACTIVE, frozenset())),
+    ],
+)
+def test_what_is_wanted_goes_back_to_what_the_remaining_jobs_go_for(
+    base: Standing, jobs: tuple[JobAt, ...], kind: JobKind, reasons: str, expected: Left
+) -> None:
+    standing = replace(base, desired=Desired.CLOSED, suspended_by=frozenset(reasons.split()), jobs=jobs)
+
+    assert left(standing, kind, "billing" if kind in SWITCHING else "") == expected
+
+
+def test_a_suspension_that_another_job_still_sets_is_kept_and_only_that() -> None:
+    both = frozenset({"billing", "abuse"})
+    behind = (job(JobKind.SUSPEND, Phase.QUEUED, reason="abuse"),)
+    standing = replace(ACTIVE, suspended_by=both, jobs=behind)
+
+    assert left(standing, JobKind.SUSPEND, "billing").suspended_by == {"abuse"}
+    assert left(standing, JobKind.SUSPEND, "abuse").suspended_by == both
+
+
 # --- the whole product --------------------------------------------------------------------------------------------
 
 
@@ -245,6 +315,21 @@ def test_whatever_stands_and_arrives_one_thing_follows_and_nothing_that_matters_
         if arrival.same is not None:
             assert arrival.same not in stopped
     assert count > 10_000
+
+
+@pytest.mark.parametrize("kind", [None, *sorted({*SWITCHING, JobKind.CLOSE})])
+def test_whatever_is_given_up_what_is_wanted_is_what_is_or_what_somebody_goes_for(kind: JobKind | None) -> None:
+    for standing, reasons in itertools.product(every_standing(), (frozenset(), frozenset({"billing", "abuse"}))):
+        found = left(replace(standing, suspended_by=reasons), kind, "billing")
+        kinds = {one.kind for one in standing.jobs if one.kind is JobKind.CLOSE or one.switching}
+        closed = standing.state is ServiceState.CLOSED or JobKind.CLOSE in kinds
+        assert (found.desired is Desired.CLOSED) == closed
+        if found.desired is Desired.SUSPENDED:
+            assert JobKind.SUSPEND in kinds or standing.state is ServiceState.SUSPENDED
+            assert found.suspended_by or not reasons, "a reason is never lost while it stays suspended"
+        if found.desired is Desired.ACTIVE:
+            assert found.suspended_by == frozenset(), "nobody has a suspension that is not wanted"
+            assert JobKind.RESUME in kinds or standing.state is not ServiceState.SUSPENDED
 
 
 @pytest.mark.parametrize("kind", sorted(ON_SERVICE))

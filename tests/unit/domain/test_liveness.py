@@ -269,7 +269,7 @@ def test_the_search_has_seen_every_step_and_every_end(graph: Graph) -> None:
     seen = {state.row.name for state in graph.nodes}
     results = {edge.decision.result for edge in graph.edges if edge.decision.result}
 
-    assert seen >= {*RECIPE, *(step.name for step in recipes.UNDO)}
+    assert seen >= {*RECIPE, *(step.name for step in recipes.UNDO)} - {"reopen_ports"}  # that is of a suspend
     assert {str(result) for result in results} == {
         "succeeded", "released", "quarantined", "incomplete", "lost", "passed_over"
     }  # fmt: skip

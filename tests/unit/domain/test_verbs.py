@@ -7,7 +7,17 @@ import pytest
 
 from provisioner.domain.attempt import Attempt, Command, StepRow, Verb
 from provisioner.domain.states import ON_CLAIM, STEP_OPEN, AttemptState, Direction, JobKind, StepState
-from provisioner.domain.verbs import GOING_BACK, HANDED, NOT_HELD, OTHER_KIND, hand_over_begun, refusal
+from provisioner.domain.verbs import (
+    GOING_BACK,
+    HANDED,
+    INTERRUPTED,
+    NOT_HELD,
+    OTHER_KIND,
+    forecast,
+    hand_over_begun,
+    refusal,
+    refusal_interrupted,
+)
 from provisioner.steps import recipes
 from tests.builders import T0, a_command, a_recipe, a_step_row, an_attempt, an_undo_row
 
@@ -135,6 +145,42 @@ def failed(name: str = "ping", *, acted: bool = True) -> tuple[Attempt, tuple[St
 
 def said(command: Command, name: str = "ping", *, acted: bool = True) -> str:
     return refusal(command, *failed(name, acted=acted), POLICIES)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_an_interrupted_job_is_cancelled_unless_its_undo_would_meet_another_at_work(verb: Verb) -> None:
+    for place, acted, at_work in itertools.product(PLACES, (True, False), ("job 9 (suspend)", "")):
+        steps = (a_step_row(place, state=StepState.PENDING, acted_at=T0 if acted else None),)
+        meets = bool(acted and POLICIES[place].undo and at_work)
+        got = refusal_interrupted(a_command(verb), steps, POLICIES, at_work=at_work)
+        if verb is Verb.CANCEL:
+            assert bool(got) == meets
+            assert at_work in got or not meets
+        else:
+            assert got == INTERRUPTED
+
+
+def test_what_a_cancel_leaves_on_a_customers_disks_is_said() -> None:
+    attempt = an_attempt(kind=JobKind.REINSTALL, state=AttemptState.WAITING)
+    begun, before = (
+        forecast(a_command(Verb.CANCEL), attempt, (a_step_row("install_os", pos=0, acted_at=acted),), POLICIES)
+        for acted in (T0, None)
+    )
+
+    assert begun == (
+        "undoes 1 steps (cancel_install), then ends the job; "
+        "an install had begun: the old system is gone, and the new one may not start"
+    )
+    assert before == "ends the job; the disks stay as they are"
+
+
+def test_it_is_said_of_a_reboot_that_it_may_be_a_second_one() -> None:
+    attempt = an_attempt(kind=JobKind.POWER, state=AttemptState.HELD)
+    steps = (a_step_row("reboot", pos=0, state=StepState.FAILED, acted_at=T0),)
+
+    assert forecast(a_command(Verb.RETRY), attempt, steps, POLICIES).endswith(
+        "reboot may have been done, and IS DONE AGAIN"
+    )
 
 
 def test_a_skip_needs_a_reason() -> None:
