@@ -13,9 +13,10 @@ from provisioner.demo.client import ApiError
 from provisioner.errors import Overloaded
 from provisioner.simulators.client import ControlError
 from tests.chaos import stream
-from tests.chaos.killer import BEAT_ON, Killer
+from tests.chaos.killer import BEAT_ON, MAIL_ON, Killer
 from tests.chaos.person import Person
 from tests.chaos.stream import Deed
+from tests.chaos.technician import Technician
 from tests.chaos.town import OS, RIVAL, Place, Town
 
 Json = Any
@@ -58,10 +59,12 @@ class Storm:
     seconds: float
     killer: Killer
     person: Person
+    technician: Technician
     tell: Callable[[str], None]
     refs: dict[int, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)  #: by deed
     refused: Counter[str] = field(default_factory=Counter)
+    gives_back: dict[int, str] = field(default_factory=dict)  #: order → address that its customer gives back
     late: list[Deed] = field(default_factory=list)
     moved: dict[int, float] = field(default_factory=lambda: defaultdict(float))  #: an order's wishes, seconds late
     unseen: float = 0.0
@@ -81,6 +84,7 @@ class Storm:
             for deed in self._due(now):
                 self._do(deed)
             self.person.answer()
+            self.technician.work()
             self._measure()
             time.sleep(PAUSE)
 
@@ -102,18 +106,21 @@ class Storm:
             place.control.restore()
         if BEAT_ON.split()[0] not in self.town.children:
             self.town.beat()
+        if MAIL_ON.split()[0] not in self.town.children:
+            self.town.take_mail()
         ends, moved = time.monotonic() + most, time.monotonic()
         left: list[Json] = []
         stands: Json = None
         while time.monotonic() < min(ends, moved + still):
             self.town.tend()
             self.person.answer()
+            self.technician.work()
             self._measure()
             try:
                 left = [*self.town.database.rows(UNDER_WAY), *self._hungry()]
             except Overloaded:
                 continue
-            if not left:
+            if not left and not self.technician.busy:
                 return []
             if (now := self.town.database.row(STANDS)) != stands:
                 stands, moved = now, time.monotonic()
@@ -216,10 +223,22 @@ class Storm:
             case "password":
                 body = {"password": f"Planted-new-{self.seed}-{deed.number}"}
                 return self.town.call("POST", f"{path}/password", body, key) is not None
-            case "reboot":
-                return self.town.call("POST", f"{path}/power", {"state": "reboot"}, key) is not None
+            case "delete address":
+                return self._give_back(deed.number, path)
+            case "on" | "off" | "reboot" as state:
+                return self.town.call("POST", f"{path}/power", {"state": state}, key) is not None
             case verb:
                 return self.town.call("POST", f"{path}/{verb}", {}) is not None
+
+    def _give_back(self, number: int, path: str) -> bool:
+        """Give one address back, always the same one, however often it must be asked."""
+        if number not in self.gives_back:
+            service = self.town.call("GET", path)
+            if service is None:
+                return False
+            more = [row["ip"] for row in service["addresses"] if not row["main"]]
+            self.gives_back[number] = more[-1] if more else "192.0.2.1"  # none that it has: refused
+        return self.town.call("DELETE", f"{path}/addresses/{self.gives_back[number]}") is not None
 
     def ref(self, number: int) -> str:
         """Give an order's reference at billing."""
@@ -227,8 +246,10 @@ class Storm:
 
     def order(self, deed: Deed) -> Json:
         """Give an order's body; its password is planted to be looked for."""
+        racked = deed.package.startswith("rack-")
         return {
-            "external_ref": self.ref(deed.number), "package": deed.package, "hostname": host(deed.number), "os": OS,
+            "external_ref": self.ref(deed.number), "package": deed.package, "hostname": host(deed.number),
+            **({"equipment": "1U, one network port"} if racked else {"os": OS}),
             "customer": {"reference": deed.customer, "login": login(deed.customer)},
             "panel_password": f"Planted-{self.seed}-{deed.customer}",
         }  # fmt: skip
