@@ -729,6 +729,11 @@ erase AS (
     FROM handed WHERE secret.id IN (handed.root_secret, handed.panel_secret))
 UPDATE claim SET state = 'handed' WHERE id = %(claim)s"""
 
+#: an address is where the DCIM shows it: another claim's row of it is older, of a server that is still being cleaned
+ADDRESS_MOVED = """
+UPDATE address SET state = 'gone'
+ WHERE connection_id = %(connection)s AND ip = ANY(%(ips)s) AND state = 'live' AND claim_id <> %(claim)s"""
+
 ADDRESS = """
 WITH read AS (SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
               AS r (row_ref text, ip text, family text, netmask text, gateway text, main boolean)),
@@ -833,6 +838,7 @@ def _addresses(session: Session, touched: Touched, found: Sequence[AddressRow]) 
         }
         for row in found
     ]
+    session.rows(ADDRESS_MOVED, ips=[row.ip for row in found], claim=touched.claim.id, connection=touched.connection_id)
     session.rows(
         ADDRESS,
         rows=as_json(read),
