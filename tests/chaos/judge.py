@@ -25,6 +25,7 @@ TOKEN = "provisioner [0-9a-f]{8} claim [0-9]+"  #: our note in the panel
 PACKAGE_ADDRESSES = 2
 #: faults after which a port is not what the panel said that it is: no read can tell
 UNSEEN = ("silent", "link_stuck")
+PORTS = ("server.connection.on", "server.connection.off", "server.enable", "server.disable")
 ADMIN_LEVEL = 16  #: users above it are the panel's own
 
 
@@ -280,10 +281,10 @@ def _machines(services: Mapping[str, Json], technician: Technician, verdict: Ver
 
 
 def _spared(place: Place, calls: Mapping[str, Sequence[Json]], technician: Technician, verdict: Verdict) -> None:
-    """Hold us to the one thing that we may do to a customer's own machine: switch its ports."""
+    """Hold us to the one thing that we may do to a customer's own machine: switch its ports and enable it."""
     for ref, (where, machine) in technician.machines.items():
         for call in calls.get(machine, ()) if where is place else ():
-            if call["mutating"] and not call["func"].startswith("server.connection."):
+            if call["mutating"] and call["func"] not in PORTS:
                 verdict.add(OVER, f"{place.name} server {machine}: {call['func']} on {ref}'s own machine")
 
 

@@ -77,7 +77,8 @@ class Storm:
         while self.coming or self.late or self._busy():
             now = time.monotonic() - began
             if now > self.seconds * LONGEST:
-                self.tell(f"{now:6.1f} s  long enough; {len(self.late) + len(self.coming)} wishes were never asked")
+                left = Counter(deed.what for deed in [*self.late, *self.coming])
+                self.tell(f"{now:6.1f} s  long enough; never asked: {dict(left)}")
                 break
             self.town.tend()
             self.killer.strike(now)
