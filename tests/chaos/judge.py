@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from provisioner.simulators.chance import digest
 from tests.chaos.technician import Technician
 from tests.chaos.town import RIVAL, Place, Town
 
@@ -70,7 +71,7 @@ def judge(
         spared = _robbed(world) | {str(call["server"]) for call in journal if call["fault"] in UNSEEN}
         servers = {server["id"]: server for server in world["servers"] if server["id"] not in spared}
         mine = [one for one in services.values() if one["server"] and one["server"]["connection"] == place.name]
-        for text in _wishes(mine, servers, calls, retries or {}):
+        for text in (*_passwords(mine, calls.get("", ())), *_wishes(mine, servers, calls, retries or {})):
             verdict.add(UNTRUE, f"{place.name} {text}")
         if technician is not None:
             _spared(place, calls, technician, verdict)
@@ -247,6 +248,20 @@ def _wishes(
         if service["state"] in ("active", "suspended") and number in servers:
             for text in _asked(service, servers[number], calls.get(number, ()), retries.get(service["hostname"], 0)):
                 yield f"server {number}: {service['external_ref']} {text}"
+
+
+def _passwords(services: Iterable[Json], calls: Iterable[Json]) -> Iterator[str]:
+    """Hold each new password that was told to be set against the passwords that the panel was really given."""
+    given = {value for call in calls for value in call["params"].values()}
+    for service in services:
+        ref = service["external_ref"]
+        if _done(service, "change_password") and f"sha256:{digest(new_password(ref))[:16]}" not in given:
+            yield f"{ref} was told of a new password, and the panel never took it"
+
+
+def new_password(ref: str) -> str:
+    """Give the password that the customer of an order changes to; planted, to be looked for."""
+    return f"Planted-new-{ref.removeprefix('ord-')}"
 
 
 def _asked(service: Json, server: Json, calls: Sequence[Json], again: int) -> Iterator[str]:

@@ -13,6 +13,7 @@ from provisioner.demo.client import ApiError
 from provisioner.errors import Overloaded
 from provisioner.simulators.client import ControlError
 from tests.chaos import stream
+from tests.chaos.judge import new_password
 from tests.chaos.killer import BEAT_ON, MAIL_ON, Killer
 from tests.chaos.person import Person
 from tests.chaos.stream import Deed
@@ -222,7 +223,7 @@ class Storm:
             case "reinstall":
                 return self.town.call("POST", f"{path}/reinstall", {"confirm": host(deed.number)}, key) is not None
             case "password":
-                body = {"password": f"Planted-new-{self.seed}-{deed.number}"}
+                body = {"password": new_password(self.ref(deed.number))}
                 return self.town.call("POST", f"{path}/password", body, key) is not None
             case "delete address":
                 return self._give_back(deed.number, path)
@@ -258,7 +259,7 @@ class Storm:
     def planted(self, orders: int) -> list[str]:
         """Give every secret that was told to the system."""
         panel = [f"Planted-{self.seed}-c{n}" for n in range(orders)]
-        return [*panel, *(f"Planted-new-{self.seed}-{n}" for n in range(orders))]
+        return [*panel, *(new_password(self.ref(n)) for n in range(orders))]
 
     def _beside(self, deed: Deed) -> bool:
         """Let somebody else act in a data centre."""
