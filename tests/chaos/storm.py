@@ -164,7 +164,7 @@ class Storm:
         due: list[Deed] = []
         later: list[Deed] = []
         asked: set[int] = set()  # one wish of an order at a time
-        for deed in sorted(self.late, key=lambda one: one.at):  # an order that was refused a connection first
+        for deed in sorted(self.late, key=lambda one: one.at):  # no wish stands before its order
             if deed.what in BESIDE:
                 due.append(deed)
             elif deed.number in asked or deed.at + self.moved[deed.number] > now or self._too_early(deed):
