@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from email import policy
 from email.parser import BytesParser
@@ -32,10 +32,10 @@ class Mail:
     file: Path
 
 
-def read(folder: Path) -> Sequence[Mail]:
-    """Return the messages in *folder*, oldest first."""
+def read(folder: Path, after: Container[str] = ()) -> Sequence[Mail]:
+    """Return the messages in *folder*, oldest first, but for the files named in *after*."""
     found = []
-    for file in sorted(folder.glob("*.eml")):
+    for file in sorted(file for file in folder.glob("*.eml") if file.name not in after):
         message = BytesParser(policy=policy.default).parsebytes(file.read_bytes())
         body = message.get_body()
         found.append(

@@ -719,14 +719,25 @@ WITH kept AS (
   RETURNING id)
 UPDATE service SET account_id = kept.id FROM kept WHERE service.id = %(service)s"""
 
+#: the customer's user may be an earlier order's, or this one's of an attempt at another place
 HAND_OVER = """
 WITH handed AS (
   UPDATE service SET state = 'active', claim_id = %(claim)s, facts = %(facts)s::jsonb,
-         handed_over_at = clock_timestamp() WHERE id = %(service)s RETURNING root_secret, panel_secret),
+         handed_over_at = clock_timestamp(),
+         account_id = coalesce(
+           (SELECT acc.id FROM account acc JOIN claim cl ON cl.connection_id = acc.connection_id
+             WHERE cl.id = %(claim)s AND acc.panel = service.panel AND acc.billing_ref = service.customer_ref
+               AND acc.state = 'live'), account_id)
+   WHERE id = %(service)s RETURNING root_secret, panel_secret),
 erase AS (
   UPDATE secret SET expires_at = clock_timestamp() + %(kept)s * interval '1 s'
     FROM handed WHERE secret.id IN (handed.root_secret, handed.panel_secret))
 UPDATE claim SET state = 'handed' WHERE id = %(claim)s"""
+
+#: an address is where the DCIM shows it: another claim's row of it is older, of a server that is still being cleaned
+ADDRESS_MOVED = """
+UPDATE address SET state = 'gone'
+ WHERE connection_id = %(connection)s AND ip = ANY(%(ips)s) AND state = 'live' AND claim_id <> %(claim)s"""
 
 ADDRESS = """
 WITH read AS (SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
@@ -832,6 +843,7 @@ def _addresses(session: Session, touched: Touched, found: Sequence[AddressRow]) 
         }
         for row in found
     ]
+    session.rows(ADDRESS_MOVED, ips=[row.ip for row in found], claim=touched.claim.id, connection=touched.connection_id)
     session.rows(
         ADDRESS,
         rows=as_json(read),

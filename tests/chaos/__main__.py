@@ -1,4 +1,4 @@
-"""`./run chaos`: a whole system, everything that can go wrong, and at the end nine numbers that must be 0."""
+"""`./run chaos`: a whole system, everything that can go wrong, and at the end ten numbers that must be 0."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.chaos.listener import Listener
 from tests.chaos.person import Person
 from tests.chaos.storm import Storm
 from tests.chaos.stream import arm, deeds
+from tests.chaos.technician import Technician
 from tests.chaos.town import ADMIN_PASSWORD, Town
 
 Json = Any
@@ -43,7 +45,7 @@ STILL = 120.0  #: what has not moved for so long after the storm is stuck: longe
 
 
 def main() -> int:
-    """Run, judge, print; 0 when all nine numbers are 0."""
+    """Run, judge, print; 0 when all ten numbers are 0."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     folder = Path(tempfile.mkdtemp(prefix="provisioner-chaos-"))
@@ -68,7 +70,8 @@ def _run(town: Town, options: argparse.Namespace, size: Size) -> int:
     person = Person(town, say, time.monotonic)
     killer = Killer(town, blows(seed, size.seconds), say, time.monotonic)
     coming = deeds(seed, orders=size.orders, seconds=size.seconds, places=size.places)
-    storm = Storm(town, seed, coming, size.seconds, killer, person, say)
+    technician = Technician(town, seed, say, time.monotonic)
+    storm = Storm(town, seed, coming, size.seconds, killer, person, technician, say)
     for place in town.places:
         arm(place.control, seed)
     storm.rage()
@@ -76,9 +79,12 @@ def _run(town: Town, options: argparse.Namespace, size: Size) -> int:
     stuck = storm.calm(STILL, size.most)
     say(f"{time.monotonic() - began:6.1f} s  nothing moves" if not stuck else f"still under way: {len(stuck)}")
     listener.stop()
-    services = {ref: town.api.get(f"/v1/services/{ref}") for ref in storm.refs.values()}
+    found = {ref: _service(town, ref) for ref in storm.refs.values()}
+    services = {ref: service for ref, service in found.items() if service is not None}
     secrets = [*storm.planted(size.orders), ADMIN_PASSWORD, *town.tokens, *_made(town, services)]
-    verdict = judge.judge(town, services, secrets, person.retries)
+    verdict = judge.judge(town, services, secrets, person.retries, technician)
+    for ref in found.keys() - services.keys():
+        verdict.add(judge.UNTRUE, f"{ref} was accepted, and is not there")
     for job in stuck:
         verdict.add(judge.STUCK, " ".join(f"{name}={job[name]}" for name in SHOWN if job[name]))
     told = report.figures(storm, verdict, services, time.monotonic() - began, listener.heard)
@@ -88,6 +94,16 @@ def _run(town: Town, options: argparse.Namespace, size: Size) -> int:
         for line in report.lines(told, storm, verdict):
             _say(line)
     return 0 if verdict.clean else 1
+
+
+def _service(town: Town, ref: str) -> Json | None:
+    """Give what billing is told of a service; None when it is told that there is none."""
+    try:
+        return town.api.get(f"/v1/services/{ref}")
+    except ApiError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return None
+        raise
 
 
 def _made(town: Town, services: dict[str, Json]) -> list[str]:

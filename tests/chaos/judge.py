@@ -9,18 +9,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from provisioner.simulators.chance import digest
+from tests.chaos.technician import Technician
 from tests.chaos.town import RIVAL, Place, Town
 
 Json = Any
-STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS = (
+STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS, UNTRUE = (
     "stuck", "sold twice", "installed over a customer", "installed twice", "leaked servers", "leaked addresses",
     "surplus accounts", "free with an old customer's things", "secrets seen",
+    "told and not so",
 )  # fmt: skip
-RULES = (STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS)
+RULES = (STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS, UNTRUE)
 LIVE = ("active", "suspended", "closing")
 FREE = "free.ds"
 TOKEN = "provisioner [0-9a-f]{8} claim [0-9]+"  #: our note in the panel
 PACKAGE_ADDRESSES = 2
+#: faults after which a port is not what the panel said that it is: no read can tell
+UNSEEN = ("silent", "link_stuck")
+PORTS = ("server.connection.on", "server.connection.off", "server.enable", "server.disable")
 ADMIN_LEVEL = 16  #: users above it are the panel's own
 
 
@@ -39,11 +45,17 @@ class Verdict:
 
 
 def judge(
-    town: Town, services: Mapping[str, Json], secrets: Iterable[str], retries: Mapping[str, int] | None = None
+    town: Town,
+    services: Mapping[str, Json],
+    secrets: Iterable[str],
+    retries: Mapping[str, int] | None = None,
+    technician: Technician | None = None,
 ) -> Verdict:
     """Compare what billing was told with what the data centres hold; *retries*: a person's, by host name."""
     verdict = Verdict()
     wished = _wished(services, retries or {})
+    if technician is not None:
+        _machines(services, technician, verdict)
     for place in town.places:
         world = place.control.world()
         robbed = _robbed(world)
@@ -53,7 +65,16 @@ def judge(
             if broken["server"] not in robbed:
                 where = f"{place.name} server {broken['server']}"
                 verdict.add(_rule(str(broken["rule"])), f"{where}: {broken['rule']}: {broken['detail']}")
-        _installs(place, world, wished, verdict)
+        journal = place.control.journal()
+        calls = _effects(journal)
+        _installs(place, world, calls, wished, verdict)
+        spared = _robbed(world) | {str(call["server"]) for call in journal if call["fault"] in UNSEEN}
+        servers = {server["id"]: server for server in world["servers"] if server["id"] not in spared}
+        mine = [one for one in services.values() if one["server"] and one["server"]["connection"] == place.name]
+        for text in (*_passwords(mine, calls.get("", ())), *_wishes(mine, servers, calls, retries or {})):
+            verdict.add(UNTRUE, f"{place.name} {text}")
+        if technician is not None:
+            _spared(place, calls, technician, verdict)
     for text in _seen(town, list(secrets)):
         verdict.add(SECRETS, text)
     return verdict
@@ -121,9 +142,9 @@ def _one(where: str, server: Json, service: Json, verdict: Verdict) -> None:
     rows = sorted(row["ip"] for row in server["addresses"] if row["type"] != "group")
     if rows != sorted(row["ip"] for row in service["addresses"]):
         verdict.add(ADDRESSES, f"{where}: panel {rows}, {ref} was told {service['addresses']}")
-    more = sum(job["kind"] == "add_address" and job["state"] == "succeeded" for job in service["jobs"])
-    if len(rows) != PACKAGE_ADDRESSES + more:
-        verdict.add(ADDRESSES, f"{where}: {len(rows)} addresses, and {ref} pays for {PACKAGE_ADDRESSES + more}")
+    paid = PACKAGE_ADDRESSES + len(_done(service, "add_address")) - len(_done(service, "delete_address"))
+    if service["kind"] == "dedicated" and len(rows) != paid:
+        verdict.add(ADDRESSES, f"{where}: {len(rows)} addresses, and {ref} pays for {paid}")
 
 
 def _accounts(town: Town, place: Place, world: Json, services: Mapping[str, Json], verdict: Verdict) -> None:
@@ -159,16 +180,26 @@ def _wished(services: Mapping[str, Json], retries: Mapping[str, int]) -> dict[st
     return found
 
 
-def _installs(place: Place, world: Json, wished: Mapping[str, tuple[int, int]], verdict: Verdict) -> None:
+def _effects(journal: Iterable[Json]) -> Mapping[str, Sequence[Json]]:
+    """Give the calls that came true, by server ("" for those about none), in the order in which they did."""
+    calls: dict[str, list[Json]] = defaultdict(list)
+    for call in sorted((one for one in journal if one["effect"]), key=lambda one: one["effect_at"]):
+        calls[str(call["server"] or "")].append(call)
+    return calls
+
+
+def _installs(
+    place: Place,
+    world: Json,
+    calls: Mapping[str, Sequence[Json]],
+    wished: Mapping[str, tuple[int, int]],
+    verdict: Verdict,
+) -> None:
     """Walk through all that came true on each server: who had it when its disks were wiped, and how often."""
     names = {user["id"]: user["name"] for user in world["users"]}
-    calls: dict[str, list[Json]] = defaultdict(list)
-    for call in place.control.journal():
-        if call["effect"] and call["server"]:
-            calls[str(call["server"])].append(call)
     for server, done in calls.items():
         where = f"{place.name} server {server}"
-        for rule, text in _walk(sorted(done, key=lambda call: call["effect_at"]), place.admin, names, wished):
+        for rule, text in _walk(done, place.admin, names, wished) if server else ():
             verdict.add(rule, f"{where}: {text}")
 
 
@@ -196,6 +227,80 @@ def _walk(
                 yield OVER, f"installed at call {call['n']} while it was not ours"
             elif owner != admin and wiped[owner] > after:
                 yield OVER, f"installed at call {call['n']} while it was {owner}'s"
+
+
+# --- what was asked later, and said to be done ------------------------------------------------------------------------
+
+
+def _done(service: Json, kind: str) -> list[Json]:
+    return [job for job in service["jobs"] if job["kind"] == kind and job["state"] == "succeeded"]
+
+
+def _wishes(
+    services: Iterable[Json],
+    servers: Mapping[str, Json],
+    calls: Mapping[str, Sequence[Json]],
+    retries: Mapping[str, int],
+) -> Iterator[str]:
+    """Hold each service's ports and disks against what billing was told is done."""
+    for service in services:
+        number = service["server"]["server"]
+        if service["state"] in ("active", "suspended") and number in servers:
+            for text in _asked(service, servers[number], calls.get(number, ()), retries.get(service["hostname"], 0)):
+                yield f"server {number}: {service['external_ref']} {text}"
+
+
+def _passwords(services: Iterable[Json], calls: Iterable[Json]) -> Iterator[str]:
+    """Hold each new password that was told to be set against the passwords that the panel was really given."""
+    given = {value for call in calls for value in call["params"].values()}
+    for service in services:
+        ref = service["external_ref"]
+        if _done(service, "change_password") and f"sha256:{digest(new_password(ref))[:16]}" not in given:
+            yield f"{ref} was told of a new password, and the panel never took it"
+
+
+def new_password(ref: str) -> str:
+    """Give the password that the customer of an order changes to; planted, to be looked for."""
+    return f"Planted-new-{ref.removeprefix('ord-')}"
+
+
+def _asked(service: Json, server: Json, calls: Sequence[Json], again: int) -> Iterator[str]:
+    """Say what of one server is not as it was told; *again*: how often a person had work begun again."""
+    asked = [job["state"] for job in service["jobs"] if job["kind"] in ("suspend", "resume")]
+    ours = service["kind"] == "dedicated" or "succeeded" in asked  # a machine comes as its technician cabled it
+    settled = ours and all(state in ("succeeded", "superseded") for state in asked)
+    on = {link["on"] for link in server["links"] if link["type"] == "Switch" and not link["bmc"]}
+    if settled and on - {service["state"] == "active"}:
+        yield f"is {service['state']}, its ports are {'on' if True in on else 'off'}"
+    if settled and service["state"] == "active" and server["disabled"]:
+        yield "is active, its server is disabled"
+    wiped = sum(call["params"].get("operation") == "ostemplate" for call in calls)
+    if wiped < len(_done(service, "reinstall")):
+        yield f"was told of {len(_done(service, 'reinstall'))} reinstalls, {wiped} installs reached the disks"
+    reboots = again + sum(job["kind"] == "power" for job in service["jobs"])
+    if (sent := sum(call["func"] == "server.reboot" for call in calls)) > reboots:
+        yield f"was rebooted {sent} times, and power was asked for {reboots} times at most"
+
+
+def _machines(services: Mapping[str, Json], technician: Technician, verdict: Verdict) -> None:
+    """Hold what was told of customers' own machines against what was mounted, and what was answered."""
+    for text in technician.misheard:
+        verdict.add(UNTRUE, text)
+    for service in services.values():
+        if service["kind"] != "colocation" or service["state"] not in ("active", "suspended"):
+            continue
+        ref, told = service["external_ref"], service["server"]
+        place, machine = technician.machines.get(ref, (None, ""))
+        if place is None or not told or (told["connection"], told["server"]) != (place.name, machine):
+            verdict.add(TWICE, f"{ref} was told of {told}, and {machine or 'nothing'} was mounted")
+
+
+def _spared(place: Place, calls: Mapping[str, Sequence[Json]], technician: Technician, verdict: Verdict) -> None:
+    """Hold us to the one thing that we may do to a customer's own machine: switch its ports and enable it."""
+    for ref, (where, machine) in technician.machines.items():
+        for call in calls.get(machine, ()) if where is place else ():
+            if call["mutating"] and call["func"] not in PORTS:
+                verdict.add(OVER, f"{place.name} server {machine}: {call['func']} on {ref}'s own machine")
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------

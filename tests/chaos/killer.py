@@ -11,6 +11,7 @@ from tests.chaos.town import WORKERS, Town
 
 SHORT = 120.0  #: a stream that is not longer than this is killed at twice as often
 BROKER, DATABASE, BEAT_OFF, BEAT_ON = "broker", "database", "beat off", "beat on"
+MAIL_OFF, MAIL_ON = "mail off", "mail on"
 API, CHILD = "api", "one process of"
 RUNNING = "SELECT id, epoch FROM attempt WHERE state = 'running' AND worker LIKE %(worker)s"
 
@@ -20,7 +21,7 @@ class Blow:
     """One thing that is done to us, at an instant after the start."""
 
     at: float
-    what: str  #: broker, database, beat off, beat on; or a worker, whole or one process of its pool
+    what: str  #: broker, database, beat or mail off or on; or a worker, whole or one process of its pool
 
 
 def blows(seed: int, seconds: float) -> list[Blow]:
@@ -36,6 +37,8 @@ def blows(seed: int, seconds: float) -> list[Blow]:
         Blow(third * 2, DATABASE),
         Blow(third * 2.4, BROKER),
         Blow(third * 1.4, API),
+        Blow(third * 0.3, MAIL_OFF),
+        Blow(third * 0.8, MAIL_ON),
     ]
     longest, emptied = seconds * 3, 180.0  # a storm goes on until the work is done
     found += [Blow(n * emptied, BROKER) for n in range(1, int(longest / emptied) + 1)]
@@ -83,6 +86,10 @@ class Killer:
                 self.town.children.stop("beat")
             case "beat on":
                 self.town.beat()
+            case "mail off":
+                self.town.children.stop("mail")
+            case "mail on":
+                self.town.take_mail()
             case "api":
                 self.kills += self.town.kill(API)
             case worker:

@@ -31,6 +31,7 @@ def figures(storm: Storm, verdict: Verdict, services: Mapping[str, Json], took: 
         "other wishes, by end": _wishes(services),
         "refused with a sentence": dict(sorted(storm.refused.items())),
         "panel calls, faulty": _faulty(storm.town),
+        "answers of the technician": dict(sorted(storm.technician.answered.items())),
         "decided by a person": storm.person.asked,
         "held for a person at the end": _held(storm.town),
         "mails to those in charge": len(list(storm.town.mail.glob("*.eml"))),

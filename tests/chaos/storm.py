@@ -13,9 +13,11 @@ from provisioner.demo.client import ApiError
 from provisioner.errors import Overloaded
 from provisioner.simulators.client import ControlError
 from tests.chaos import stream
-from tests.chaos.killer import BEAT_ON, Killer
+from tests.chaos.judge import new_password
+from tests.chaos.killer import BEAT_ON, MAIL_ON, Killer
 from tests.chaos.person import Person
 from tests.chaos.stream import Deed
+from tests.chaos.technician import Technician
 from tests.chaos.town import OS, RIVAL, Place, Town
 
 Json = Any
@@ -58,10 +60,12 @@ class Storm:
     seconds: float
     killer: Killer
     person: Person
+    technician: Technician
     tell: Callable[[str], None]
     refs: dict[int, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)  #: by deed
     refused: Counter[str] = field(default_factory=Counter)
+    gives_back: dict[int, str] = field(default_factory=dict)  #: order → address that its customer gives back
     late: list[Deed] = field(default_factory=list)
     moved: dict[int, float] = field(default_factory=lambda: defaultdict(float))  #: an order's wishes, seconds late
     unseen: float = 0.0
@@ -74,13 +78,15 @@ class Storm:
         while self.coming or self.late or self._busy():
             now = time.monotonic() - began
             if now > self.seconds * LONGEST:
-                self.tell(f"{now:6.1f} s  long enough; {len(self.late) + len(self.coming)} wishes were never asked")
+                left = Counter(deed.what for deed in [*self.late, *self.coming])
+                self.tell(f"{now:6.1f} s  long enough; never asked: {dict(left)}")
                 break
             self.town.tend()
             self.killer.strike(now)
             for deed in self._due(now):
                 self._do(deed)
             self.person.answer()
+            self.technician.work()
             self._measure()
             time.sleep(PAUSE)
 
@@ -102,18 +108,21 @@ class Storm:
             place.control.restore()
         if BEAT_ON.split()[0] not in self.town.children:
             self.town.beat()
+        if MAIL_ON.split()[0] not in self.town.children:
+            self.town.take_mail()
         ends, moved = time.monotonic() + most, time.monotonic()
         left: list[Json] = []
         stands: Json = None
         while time.monotonic() < min(ends, moved + still):
             self.town.tend()
             self.person.answer()
+            self.technician.work()
             self._measure()
             try:
                 left = [*self.town.database.rows(UNDER_WAY), *self._hungry()]
             except Overloaded:
                 continue
-            if not left:
+            if not left and not self.technician.busy:
                 return []
             if (now := self.town.database.row(STANDS)) != stands:
                 stands, moved = now, time.monotonic()
@@ -155,7 +164,7 @@ class Storm:
         due: list[Deed] = []
         later: list[Deed] = []
         asked: set[int] = set()  # one wish of an order at a time
-        for deed in self.late:
+        for deed in sorted(self.late, key=lambda one: one.at):  # no wish stands before its order
             if deed.what in BESIDE:
                 due.append(deed)
             elif deed.number in asked or deed.at + self.moved[deed.number] > now or self._too_early(deed):
@@ -214,12 +223,24 @@ class Storm:
             case "reinstall":
                 return self.town.call("POST", f"{path}/reinstall", {"confirm": host(deed.number)}, key) is not None
             case "password":
-                body = {"password": f"Planted-new-{self.seed}-{deed.number}"}
+                body = {"password": new_password(self.ref(deed.number))}
                 return self.town.call("POST", f"{path}/password", body, key) is not None
-            case "reboot":
-                return self.town.call("POST", f"{path}/power", {"state": "reboot"}, key) is not None
+            case "delete address":
+                return self._give_back(deed.number, path)
+            case "on" | "off" | "reboot" as state:
+                return self.town.call("POST", f"{path}/power", {"state": state}, key) is not None
             case verb:
                 return self.town.call("POST", f"{path}/{verb}", {}) is not None
+
+    def _give_back(self, number: int, path: str) -> bool:
+        """Give one address back, always the same one, however often it must be asked."""
+        if number not in self.gives_back:
+            service = self.town.call("GET", path)
+            if service is None:
+                return False
+            more = [row["ip"] for row in service["addresses"] if not row["main"]]
+            self.gives_back[number] = more[-1] if more else "192.0.2.1"  # none that it has: refused
+        return self.town.call("DELETE", f"{path}/addresses/{self.gives_back[number]}") is not None
 
     def ref(self, number: int) -> str:
         """Give an order's reference at billing."""
@@ -227,8 +248,10 @@ class Storm:
 
     def order(self, deed: Deed) -> Json:
         """Give an order's body; its password is planted to be looked for."""
+        racked = deed.package.startswith("rack-")
         return {
-            "external_ref": self.ref(deed.number), "package": deed.package, "hostname": host(deed.number), "os": OS,
+            "external_ref": self.ref(deed.number), "package": deed.package, "hostname": host(deed.number),
+            **({"equipment": "1U, one network port"} if racked else {"os": OS}),
             "customer": {"reference": deed.customer, "login": login(deed.customer)},
             "panel_password": f"Planted-{self.seed}-{deed.customer}",
         }  # fmt: skip
@@ -236,7 +259,7 @@ class Storm:
     def planted(self, orders: int) -> list[str]:
         """Give every secret that was told to the system."""
         panel = [f"Planted-{self.seed}-c{n}" for n in range(orders)]
-        return [*panel, *(f"Planted-new-{self.seed}-{n}" for n in range(orders))]
+        return [*panel, *(new_password(self.ref(n)) for n in range(orders))]
 
     def _beside(self, deed: Deed) -> bool:
         """Let somebody else act in a data centre."""

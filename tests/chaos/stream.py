@@ -51,6 +51,14 @@ DEEP_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
     ("power_error", {}, 0.005),
     ("link_stuck", {}, 0.002),
 )
+RACKS = 0.06  #: share of orders that are for a place of the customer's own machine
+#: what an order's customer wants later, and the share of orders; most want nothing
+LIVES: tuple[tuple[str, float], ...] = (
+    ("cancel", 0.08), ("close", 0.17), ("suspend", 0.10), ("address", 0.07), ("reinstall", 0.05), ("password", 0.03),
+    ("reboot", 0.03), ("off", 0.03), ("sync", 0.03), ("", 0.41),
+)  # fmt: skip
+#: and what half of them want after that
+AFTER = {"address": "delete address", "reinstall": "close", "off": "on"}
 STALE = (["operation_failed"], ["powererror"], ["install_in_progress"])
 
 #: deeds that are no customer's
@@ -78,8 +86,9 @@ def deeds(seed: int, *, orders: int, seconds: float, places: int) -> list[Deed]:
         place = draw.randrange(places) + 1
         package = f"any{place}" if draw.random() < 0.5 else f"dc{place}"
         customer = f"c{draw.randrange(max(1, int(orders * 0.8)))}"
-        found.append(Deed(at, "order", n, package, customer))
-        found.extend(_later(draw, at, n))
+        racked = draw.random() < RACKS
+        found.append(Deed(at, "order", n, f"rack-dc{place}" if racked else package, customer))
+        found.extend(_racked(draw, at, n) if racked else _later(draw, at, n))
     found += [Deed(seconds * draw.random(), FOREIGN, n) for n in range(max(4, orders // 20))]
     found += [Deed(seconds * draw.random(), STRANGER, n) for n in range(max(2, orders // 50))]
     found += [Deed(seconds * draw.random(), OLD_FLAG, n) for n in range(max(4, orders // 40))]
@@ -92,26 +101,36 @@ def deeds(seed: int, *, orders: int, seconds: float, places: int) -> list[Deed]:
 
 def _later(draw: random.Random, at: float, number: int) -> Iterator[Deed]:
     """Give what becomes of one order; most are left alone."""
+    (life,) = draw.choices([name for name, _ in LIVES], [share for _, share in LIVES])
+    early, late, then = at + draw.uniform(5, 30), at + draw.uniform(15, 35), draw.uniform(0.1, 10)
+    eager, goes_on = draw.random() < 0.5, draw.random() < 0.5
+    match life:
+        case "cancel":
+            yield Deed(at + draw.uniform(0.1, 15), "cancel", number)
+        case "close":
+            yield Deed(at + draw.uniform(10, 40), "close", number)
+        case "suspend":
+            yield Deed(early, "suspend", number, eager=eager)
+            yield Deed(early + then, "resume", number, eager=eager)
+        case "":
+            return
+        case _:
+            yield Deed(late, life, number, eager=False)
+            if life in AFTER and goes_on:
+                yield Deed(late + then, AFTER[life], number, eager=False)
+
+
+def _racked(draw: random.Random, at: float, number: int) -> Iterator[Deed]:
+    """Give what becomes of an order that a technician opens: some are withdrawn while he is at it."""
     chance = draw.random()
-    if chance < 0.08:
-        yield Deed(at + draw.uniform(0.1, 15), "cancel", number)
-    elif chance < 0.25:
-        yield Deed(at + draw.uniform(10, 40), "close", number)
-    elif chance < 0.33:
-        then, eager = at + draw.uniform(5, 30), draw.random() < 0.5
-        yield Deed(then, "suspend", number, eager=eager)
-        yield Deed(then + draw.uniform(0.1, 10), "resume", number, eager=eager)
-    elif chance < 0.40:
-        yield Deed(at + draw.uniform(15, 30), "address", number, eager=False)
-    elif chance < 0.45:
-        then = at + draw.uniform(20, 35)
-        yield Deed(then, "reinstall", number, eager=False)
-        if draw.random() < 0.5:
-            yield Deed(then + draw.uniform(0.1, 8), "close", number, eager=False)
-    elif chance < 0.48:
-        yield Deed(at + draw.uniform(20, 35), "password", number, eager=False)
-    elif chance < 0.51:
-        yield Deed(at + draw.uniform(20, 35), "reboot", number, eager=False)
+    if chance < 0.35:
+        yield Deed(at + draw.uniform(1, 15), "cancel", number)
+    elif chance < 0.70:
+        yield Deed(at + draw.uniform(20, 40), "close", number, eager=chance < 0.45)
+    elif chance < 0.85:
+        then = at + draw.uniform(15, 30)
+        yield Deed(then, "suspend", number, eager=False)
+        yield Deed(then + draw.uniform(5, 15), "resume", number, eager=False)
 
 
 def arm(control: Control, seed: int) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.judge import AGAIN, OVER, _robbed, _walk
+from provisioner.simulators.client import Control
+from tests.chaos.judge import AGAIN, OVER, Verdict, _asked, _robbed, _spared, _walk
+from tests.chaos.technician import Technician
+from tests.chaos.town import Place, Town
 
 ADMIN, CUSTOMER = "bill_admin", "u0001"
 NAMES = {"5": ADMIN, "31": CUSTOMER}
@@ -54,3 +58,56 @@ def test_what_another_took_over_our_head_is_told_from_what_he_took_while_it_was_
     ours = {"id": "102", "owners_before": [None, "5", "7"], "owner_id": None}
 
     assert _robbed({"users": users, "servers": [free, ours]}) == {"102"}
+
+
+def service(state: str, *jobs: tuple[str, str], kind: str = "dedicated") -> dict[str, Any]:
+    asked = [{"kind": what, "state": end} for what, end in jobs]
+    return {"state": state, "kind": kind, "jobs": asked, "hostname": HOST}
+
+
+def server(*, on: bool = True, disabled: bool = False) -> dict[str, Any]:
+    links = [{"type": "Switch", "on": on, "bmc": False}, {"type": "Switch", "on": True, "bmc": True}]
+    return {"links": links, "disabled": disabled}
+
+
+SUSPENDED, RESUMED = ("suspend", "succeeded"), ("resume", "succeeded")
+REBOOT = {"func": "server.reboot", "params": {}}
+
+
+@pytest.mark.parametrize(
+    ("told", "is_", "calls", "wrong"),
+    [
+        (service("active"), server(), [], ""),
+        (service("active"), server(on=False), [], "ports are off"),
+        (service("active"), server(disabled=True), [], "disabled"),
+        (service("suspended", SUSPENDED), server(on=False), [], ""),
+        (service("suspended", SUSPENDED), server(), [], "ports are on"),
+        (service("active", SUSPENDED, ("resume", "failed")), server(on=False), [], ""),
+        (service("active", kind="colocation"), server(on=False), [], ""),
+        (service("active", SUSPENDED, RESUMED, kind="colocation"), server(on=False), [], "ports are off"),
+        (service("active", ("reinstall", "succeeded")), server(), [INSTALL], ""),
+        (service("active", ("reinstall", "succeeded")), server(), [], "told of 1 reinstalls"),
+        (service("active", ("power", "succeeded")), server(), [REBOOT], ""),
+        (service("active", ("power", "succeeded")), server(), [REBOOT, REBOOT], "rebooted 2 times"),
+    ],
+)
+def test_what_was_told_and_is_not_so_is_found(
+    told: dict[str, Any], is_: dict[str, Any], calls: list[dict[str, Any]], wrong: str
+) -> None:
+    found = "; ".join(_asked(told, is_, calls, 0))
+
+    assert wrong in found
+    assert bool(wrong) == bool(found)
+
+
+def test_an_install_on_a_customers_own_machine_is_found() -> None:
+    place = Place("dc1", Control("http://192.0.2.1"), ADMIN, 22, "")
+    technician = Technician(Town(Path()), 1, lambda _: None, float, machines={"ord-1-1": (place, "301")})
+    port = {"func": "server.connection.off", "mutating": True}
+    verdict = Verdict()
+
+    _spared(place, {"301": [port]}, technician, verdict)
+    assert verdict.clean
+    _spared(place, {"301": [port, {**INSTALL, "mutating": True}]}, technician, verdict)
+
+    assert len(verdict.cases[OVER]) == 1

@@ -9,7 +9,7 @@ from typing import Any, cast
 from provisioner.simulators.client import Control
 from provisioner.simulators.faults import KINDS, FaultBook, Occasion
 from tests.chaos.killer import blows
-from tests.chaos.stream import arm, deeds
+from tests.chaos.stream import AFTER, LIVES, arm, deeds
 
 #: calls of one order on one server: function, is it an act, is it a form that is only viewed
 CALLS = (
@@ -51,6 +51,16 @@ def test_the_same_seed_gives_the_same_orders_and_blows() -> None:
     assert deeds(7, **told) != deeds(8, **told)
     assert blows(7, 75.0) == blows(7, 75.0)
     assert blows(7, 75.0) != blows(8, 75.0)
+
+
+def test_every_kind_of_job_and_waiting_people_are_in_a_short_stream() -> None:
+    for seed in range(1, 6):
+        told = deeds(seed, orders=200, seconds=75.0, places=2)
+
+        asked = {deed.what for deed in told}
+        assert asked >= {name for name, _ in LIVES if name} | set(AFTER.values()) | {"order", "resume"}
+        racked = {deed.number for deed in told if deed.package.startswith("rack-")}
+        assert {"cancel", "close"} <= {deed.what for deed in told if deed.number in racked}
 
 
 def test_the_same_seed_gives_the_same_faults_whatever_runs_beside() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kombu
 import redis
@@ -33,7 +34,7 @@ OS = "ISPsystem__Debian-12-x86_64"
 PANEL = "chaos"
 RIVAL = "rival"
 ADMIN_PASSWORD = "Planted-admin-of-the-panel"  #: guards nothing but a simulation, and is looked for
-SENDER, ONCALL = "provisioner@example.net", "oncall@example.net"
+SENDER, ONCALL, HANDS = "provisioner@example.net", "oncall@example.net", "hands@example.net"
 QUEUES = ("steps", "control", "observe", "outbox")
 START_SECONDS = 60.0
 
@@ -85,7 +86,7 @@ class Town:
     def start(self, *, places: int, servers: int, seed: int) -> None:
         """Have everything up, connected, and one package that is sold from every place."""
         self.start_servers()
-        self.begin("mail", [sys.executable, "-m", "provisioner.demo.mail", "--folder", str(self.mail)])
+        self.take_mail()
         ssh_port = _own_port()  # each place has a network of its own: one package can be sold from all of them
         for n in range(1, places + 1):
             options = ["--servers", str(servers), "--seed", str(seed * 100 + n), "--ssh-port", str(ssh_port)]
@@ -100,6 +101,7 @@ class Town:
         made = tokens.create("chaos", Role.ADMIN, panel=PANEL, catalogue=ports.catalogue)
         billing = tokens.create("chaos-billing", Role.BILLING, panel=PANEL, catalogue=ports.catalogue)
         port = free_port()
+        self.our_environment = {"PROVISIONER_PUBLIC_URL": f"http://127.0.0.1:{port}", **self.our_environment}
         self.begin("api", processes.api_argv("127.0.0.1", port), ours=True)
         for name in self.workers:
             queues = "steps" if name.startswith("steps") else "control,observe,outbox"
@@ -116,10 +118,12 @@ class Town:
             self.places.append(place)
         self.wait("the API", lambda: self.call("GET", "/healthz") is not None, START_SECONDS)
         self.api.put("/v1/departments/default", {"address": ONCALL})
+        self.api.put("/v1/departments/hands", {"address": HANDS})
         for place in self.places:
             self.api.put(f"/v1/connections/{place.name}", _connection(place))
         for n, place in enumerate(self.places):
             self.api.put(f"/v1/packages/{place.name}", _package([place]))
+            self.api.put(f"/v1/packages/rack-{place.name}", _rack(place))
             self.api.put(f"/v1/packages/any{n + 1}", _package([*self.places[n:], *self.places[:n]]))
         self.api.put("/v1/packages/any", _package(self.places))
 
@@ -133,6 +137,12 @@ class Town:
         if not self.broker_url:
             self.begin("broker", [sys.executable, "-m", "provisioner.demo.broker"])
             self.broker_url = self.first_line("broker", "redis://")
+
+    def take_mail(self) -> None:
+        """Start the mail server; a second time where it was before."""
+        port = urlsplit(self.mail_url).port or 0
+        argv = [sys.executable, "-m", "provisioner.demo.mail", "--folder", str(self.mail), "--port", str(port)]
+        self.begin("mail", argv)
 
     @property
     def mail(self) -> Path:
@@ -272,6 +282,10 @@ def _package(places: list[Place]) -> Json:
         "server_type": TYPE, "os_allowed": [OS], "ipv4": 2, "probe": f"ssh:{places[0].ssh_port}", "attempts_max": 20,
         "connections": {place.name: n for n, place in enumerate(places)},
     }  # fmt: skip
+
+
+def _rack(place: Place) -> Json:
+    return {"kind": "colocation", "department": "hands", "connections": {place.name: 0}}
 
 
 def _own_port() -> int:

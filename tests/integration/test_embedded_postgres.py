@@ -110,6 +110,19 @@ def test_data_outlives_a_stop_and_a_crash(server: EmbeddedPostgres) -> None:
     assert ask(server, "SELECT n FROM t", "kept") == 7
 
 
+def test_the_last_commit_before_a_crash_is_kept(server: EmbeddedPostgres) -> None:
+    server.start()
+    server.create_database("kept")
+    ask(server, "CREATE TABLE t AS SELECT 0 AS n", "kept")
+    for n in range(1, 6):
+        ask(server, "UPDATE t SET n = n + 1", "kept")
+        os.kill(server.pid or 0, signal.SIGQUIT)
+        eventually(lambda: server.pid is None)
+        server.start()
+
+        assert ask(server, "SELECT n FROM t", "kept") == n
+
+
 def test_start_and_stop_may_be_repeated(server: EmbeddedPostgres) -> None:
     server.start()
     first = server.pid

@@ -16,6 +16,7 @@ from provisioner.domain.life import Wish
 from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import ACTS, InstallEnd
 from provisioner.ports import Sealed
+from tests.chaos.plants import PLANTS
 from tests.kills import KilledSite, Point, killed_site, points_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -51,6 +52,7 @@ JOBS: Mapping[str, tuple[Wish, Mapping[str, Sequence[str]]]] = {
 UNSURE = (
     "reboot-after-remember-1", "reboot-before-reboot-1", "reboot-after-reboot-1", "reboot-before-save-1",
 )  # fmt: skip
+HELD = "SELECT count(*) FROM attempt WHERE state = 'held'"
 SECRET = "correct-horse-battery"
 POINTS = {name: points_of(steps, last=list(steps)[-1]) for name, (_, steps) in JOBS.items()}
 EVERY_RUN = frozenset({"release-after-edit_server-1", "add_address-after-add_address-1", "install_os-after-install-1"})
@@ -130,3 +132,17 @@ def test_a_killed_worker_costs_nothing_but_time(
         site.run(over)
 
         assert undisturbed(name)[0] == truth(site), site.trail()
+
+
+def test_a_memo_that_is_not_committed_before_the_act_is_seen_here(
+    undisturbed: Undisturbed, database_url: str, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, _ = undisturbed("add_address")
+    PLANTS["no-memo"](monkeypatch.setattr)
+    with sold(database_url, state_dir) as site:
+        over = site.ended(ask(site, "add_address"))
+
+        assert site.die_at(Point("add_address", "add_address", 1, after=True), over)
+        site.run(lambda: over() or bool(site.database.value(HELD)))
+
+        assert end != truth(site)
