@@ -420,3 +420,6 @@ class _Meanwhile:
     def answer(self, question_id: int, *, server: ServerRef | None, by: str) -> Sequence[Wakeup]:
         self._happens()
         return self._questions.answer(question_id, server=server, by=by)
+
+    def ask_again(self, question_id: int, *, says: str) -> None:
+        self._questions.ask_again(question_id, says=says)
