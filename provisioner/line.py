@@ -31,7 +31,6 @@ class Limit:
     def __init__(self, seconds: float) -> None:
         """Let all together last *seconds*, from now on."""
         self.seconds = seconds
-        self.over = False  #: the connection was, or would have been, cut: what was read may be half an answer
         self._ends = time.monotonic() + seconds
         self._held: socket.socket | None = None
         self._lock = threading.Lock()
@@ -50,6 +49,11 @@ class Limit:
             if self._held:
                 self._held.close()
             self._held = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over: what was read may be half an answer."""
+        return time.monotonic() >= self._ends
 
     def left(self) -> float:
         """Give the seconds left, never 0, which sockets read as "do not block"."""
@@ -126,7 +130,6 @@ class Limit:
 
     def _cut(self) -> None:
         with self._lock:
-            self.over = True
             self._shut()
 
     def _shut(self) -> None:
