@@ -106,7 +106,7 @@ class RtDesk:
         self._add(rt, ticket, message)
         if reopen and _status(rt.look(ticket)) is TicketStatus.CLOSED:
             said = rt.act("PUT", ticket, {"Status": "open"})
-            if _status(rt.look(ticket)) is TicketStatus.CLOSED:
+            if rt.reading(rt.look(ticket)) == TicketReading(TicketStatus.CLOSED):  # and nobody has closed it anew
                 raise rt.error(BadValue, f"ticket {ref} can't be opened again: {rt.shown(said)}")
 
     def close(self, ref: str, message: Message) -> None:
@@ -124,11 +124,9 @@ class RtDesk:
         """Say whether ticket *ref* is open; unknown for one that is gone, or has a status of the operator's making."""
         rt = self._talk()
         try:
-            found = rt.look(self._ticket(ref))
+            return rt.reading(rt.look(self._ticket(ref)))
         except (_Forbidden, _Missing):
             return TicketReading(TicketStatus.UNKNOWN)
-        by, ours = (str(_object(found.get(name)).get("id", "")) for name in ("LastUpdatedBy", "Creator"))
-        return TicketReading(_status(found), "" if by == ours else rt.shown(by)[:BY_MOST])
 
     def _add(self, rt: "_Talk", ticket: str, message: Message) -> None:
         newest = rt.look(f"{ticket}/attachments", fields="Subject", orderby="id", order="DESC", per_page=str(NEWEST))
@@ -171,6 +169,11 @@ class _Talk:
     def act(self, method: str, path: str, content: dict[str, str]) -> Any:  # noqa: ANN401 - JSON
         """Write."""
         return self._call(method, path, json.dumps(content).encode(), mutating=True)
+
+    def reading(self, ticket: dict[str, Any]) -> TicketReading:
+        """Give what a ticket of ours shows; who made it is us."""
+        by, ours = (str(_object(ticket.get(name)).get("id", "")) for name in ("LastUpdatedBy", "Creator"))
+        return TicketReading(_status(ticket), "" if by == ours else self.shown(by)[:BY_MOST])
 
     def error(self, kind: type[RemoteError], detail: str) -> RemoteError:
         """Give an error that says where."""

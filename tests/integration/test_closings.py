@@ -186,7 +186,9 @@ def test_a_ticket_is_closed_and_the_dcim_does_not_agree_so_it_is_open_again_with
     server, job = room.closing()
     room.person()
     said = room.look()
-    meanwhile = [room.look(), room.look()]
+    meanwhile = [room.look()]
+    room.site.tickets.project(100)
+    meanwhile.append(room.look())
     room.deliver()
     opened_again, text = room.ticket.status, room.ticket.messages[-1][2]
     after = room.look()
@@ -267,6 +269,15 @@ def test_our_own_close_of_a_ticket_is_no_answer(room: Room) -> None:
     assert room.desk.looks == 0
     assert len(room.told("person_answered")) == 2
     assert room.reads() == [None, None]  # nobody looks at it any more
+
+
+def test_a_ticket_that_is_over_for_us_is_not_looked_at_though_its_question_waits(room: Room) -> None:
+    room.closing()
+    room.person()
+    room.site.database.rows("UPDATE ticket SET state = 'closed', closed_at = clock_timestamp() WHERE id = 2")
+
+    assert room.look() == NOTHING
+    assert room.desk.looks == 0
 
 
 def test_a_ticket_of_ours_that_is_opened_again_is_open_at_its_desk_before_it_is_looked_at(room: Room) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 
 from provisioner.domain.events import EventKind
+from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
+from provisioner.domain.server import ServerRef
+from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import serve_fake
 from provisioner.store import connections
 from tests.fakes import mail as fake
+from tests.fakes.rt import FakeTracker, Queue
 from tests.house import OVERRIDES, SHORT_PATIENCE, House
 
 #: how long a conversation may hang: long against the ticks, that others' waits for it would be seen
@@ -95,6 +99,42 @@ def test_a_mail_server_that_hangs_holds_up_one_slot_and_nothing_else(database_ur
         assert max(b - a for a, b in pairwise(beats)) < HANGING["call"] - 1, beats
         assert all(b - a > HANGING["call"] / 2 for a, b in pairwise(held)), held  # never two at once
         assert site.database.value("SELECT count(*) FROM delivery WHERE sent_at IS NOT NULL") == 0
+
+
+def test_a_ticket_that_a_person_closes_ends_a_close_by_itself(database_url: str, state_dir: Path) -> None:
+    token = state_dir / "rt.token"
+    token.write_text("1-27-planted0123456789")
+    server = fake.MailServer()
+    with FakeTracker(token.read_text(), [Queue("hands")]).up() as tracker, server.up():
+        patience = {
+            "PROVISIONER_SPANS": json.dumps({**OVERRIDES, "tell_read": 0.5}),
+            "PROVISIONER_RT_URL": f"http://127.0.0.1:{tracker.port}",
+            "PROVISIONER_RT_TOKEN_FILE": str(token),
+        }
+        with house(database_url, state_dir, "closed", server.url, **patience) as site:
+            site.tickets.save_department(Department("default", "hands", desk="rt"))
+            site.package("rack", kind="colocation", server_type="", os_allowed="[]", ipv4=0)
+            job = site.order(package="rack", os="").job_id
+            machine = site.world.add_server("501")
+            site.wait(lambda: len(tracker.tickets) == 1, 30)
+            asking = site.questions.of_job(job)
+            machine.owner = asking.customer
+            site.waker.wake(site.questions.answer(asking.question, server=ServerRef("501"), by="test"))
+            site.wait(site.ended(job), 30)
+            close, _ = site.life.wish("panel", "ord-1", Wish(JobKind.CLOSE), by="test", policies=site.policies)
+            site.wait(lambda: len(tracker.tickets) == 2, 30)
+            asked = tracker.tickets[1]
+
+            asked.status, asked.updated_by = "resolved", "anna"  # untruly
+            unsent = "SELECT count(*) FROM delivery WHERE sent_at IS NULL"
+            site.wait(lambda: asked.status == "open" and site.database.value(unsent) == 0, 30)
+            machine.owner = None
+            asked.status, asked.updated_by = "resolved", "anna"
+            site.wait(site.ended(close.job_id), 30)
+            said = site.database.value("SELECT text FROM event WHERE kind = 'person_answered' ORDER BY id DESC LIMIT 1")
+
+            assert site.job(close.job_id)["state"] == "succeeded"
+            assert said == "answered by anna by the ticket in rt: it is done"
 
 
 def ticks(site: House, count: int = 20) -> list[float]:
