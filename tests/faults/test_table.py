@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import product
 
 from provisioner.domain.events import EventKind
-from tests.faults.table import ACTS, CELLS, FAULTS, MORE, SERVERS, STALE, cells
+from tests.faults.table import ACTS, FAULTS, MORE, SERVERS, STALE, cells
 
 
 def test_each_act_and_each_fault_meet_in_exactly_one_cell() -> None:
