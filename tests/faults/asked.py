@@ -20,8 +20,10 @@ from typing import Any
 from provisioner.desks.email import EmailDesk, MailServer
 from provisioner.desks.registry import DeskRegistry
 from provisioner.desks.rt import RtDesk, RtServer
+from provisioner.domain.life import Wish
 from provisioner.domain.matters import Department
 from provisioner.domain.server import ServerRef
+from provisioner.domain.states import JobKind
 from provisioner.drivers.http import Caller
 from provisioner.errors import NotFound, ProvisionerError
 from provisioner.ports import Asking, Questions, Wakeup
@@ -45,7 +47,9 @@ LINK = re.compile(rf"https://answers\.example\.net{PATH}(\S+)")
 #: a message is tried again after 20 ms and then ever later: an hour of production's distances is a second and a half
 SPANS = replace(SHORT, call=5.0, soft=20.0, hard=25.0, lease=30.0, probe=0.1, tell_again=0.02, tell_gather=0.001)
 REMIND = 0.3  #: seconds after which an open ticket is said again, where that is the matter
+NEWEST = "SELECT tries, sent_at FROM delivery WHERE n = %(n)s ORDER BY id DESC LIMIT 1"
 LIMIT = 90.0  #: seconds until a cell that finds no end is red
+ASKED_TWICE = 2  #: messages with a link, where the first answer was not true any more
 REMINDED = 2  #: messages of an open ticket that was said again
 DOUBLED = 2  #: tries of a message whose first answer was lost
 AT_ONCE = 30.0  #: seconds that one of two may wait for the other
@@ -101,11 +105,16 @@ class Asked(Site):
         self.senders = 0
         self.said: list[str] = []
         self.named = ""
-        self.placed = 0
+        self.placed = 0  #: the job
+        self.closing = False
+        self.books = Came("", "", "", (), 0, 0, 0, 0, 0, 0, (), "", "")  #: as they were when it was asked for
 
     def run_cell(self) -> Came:
         """Bring the cell to its end."""
         self._set_up()
+        self.placed = self.order(package="rack", os="", equipment="1U").job_id
+        if self.cell.job == "close":
+            self._close()
         getattr(self, f"_{self.cell.fault}")()
         self.run(self._over, seconds=LIMIT)
         return self._came()
@@ -117,18 +126,18 @@ class Asked(Site):
         asking = self._asked()
         self.run(self._stuck, seconds=LIMIT)
         self._raise()
-        self._answer(self._link(), self._mounted(asking))
+        self._answer(self._link(), self._ready(asking))
 
     def _desk_down_all_along(self) -> None:
         self._fell()
         asking = self._asked()
         self.run(self._stuck, seconds=LIMIT)
-        self._answer(asking, self._mounted(asking))
+        self._answer(asking, self._ready(asking))
         self.run(self.ended(self.placed), seconds=LIMIT)
         self._raise()
 
     def _desk_down_at_end(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self._fell()
         self._answer(link, server)
         self.run(self.ended(self.placed), seconds=LIMIT)
@@ -138,10 +147,10 @@ class Asked(Site):
         self._lose()
         asking = self._asked()
         self.run(lambda: self._tries(1) == DOUBLED, seconds=LIMIT)
-        self._answer(self._link(), self._mounted(asking))
+        self._answer(self._link(), self._ready(asking))
 
     def _end_reply_lost(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self._lose()
         self._answer(link, server)
         self.run(lambda: self._tries(2) == DOUBLED, seconds=LIMIT)
@@ -161,17 +170,17 @@ class Asked(Site):
 
     def _tries(self, n: int) -> int | None:
         """Give how often message *n* was handed over until it was taken, None while it is not."""
-        found = self.database.row("SELECT tries FROM delivery WHERE n = %(n)s AND sent_at IS NOT NULL", n=n)
-        return found["tries"] if found else None
+        found = self.database.row(NEWEST, n=n)
+        return found["tries"] if found and found["sent_at"] else None
 
     def _twice(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self._answer(link, server)
         self._answer(link, server)
 
     def _twice_at_once(self) -> None:
         asking = self._asked()
-        server = self._mounted(asking)
+        server = self._ready(asking)
         self._at_once(
             lambda meet: self._answer(asking, server, meanwhile=meet),
             lambda meet: self._answer(asking, server, by="boris", meanwhile=meet),
@@ -179,63 +188,75 @@ class Asked(Site):
 
     def _two_answers_at_once(self) -> None:
         asking = self._asked()
-        one, other = self._mounted(asking), self._mounted(asking)
+        one, other = self._ready(asking), self._ready(asking)
         self._at_once(
             lambda meet: self._answer(asking, one, meanwhile=meet),
             lambda meet: self._answer(asking, other, by="boris", meanwhile=meet),
         )
 
     def _after_cancel(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self._cancel()
         self.run(self.ended(self.placed), seconds=LIMIT)
         self._answer(link, server)
 
     def _cancel_at_once(self) -> None:
         asking = self._asked()
-        server = self._mounted(asking)
+        server = self._ready(asking)
         self._link()
         self._at_once(lambda meet: self._answer(asking, server, meanwhile=meet), self._cancel)
 
     def _cancel_overtakes(self) -> None:
         asking = self._asked()
-        server = self._mounted(asking)
+        server = self._ready(asking)
         self._link()
         self._answer(asking, server, meanwhile=self._cancel)
 
     def _cancel_follows(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self._answer(link, server)
         self._cancel()
 
     def _after_deadline(self) -> None:
-        self.policies["ask_placed"] = replace(self.policies["ask_placed"], deadline=timedelta(seconds=0.05))
+        for step in ("ask_placed", "ask_removed"):
+            self.policies[step] = replace(self.policies[step], deadline=timedelta(seconds=0.05))
         asking = self._asked()
         self.run(lambda: bool(self._heard()), seconds=LIMIT)
-        self._answer(self._link(), self._mounted(asking))
+        self._answer(self._link(), self._ready(asking))
 
     def _after_reminder(self) -> None:
         asking = self._asked()
         self.run(lambda: len(self._links()) >= REMINDED, seconds=LIMIT)
-        self._answer(self._links()[-1], self._mounted(asking))
+        self._answer(self._links()[-1], self._ready(asking))
 
     def _wrong_then_right(self) -> None:
         asking = self._asked()
         self.control.add_user("somebody", "simulated-password")
         theirs = str(self.control.add_server(owner="somebody")["id"])
-        for server in ("999", theirs, self._mounted(asking)):
+        for server in [""] if self.closing else ["999", theirs]:
             self._answer(self._link(), server)
-            assert self.job(self.placed)["state"] == "running"
+            assert self.questions.of_job(self.placed).open
+        self._answer(self._link(), self._ready(asking))
+
+    def _untrue_by_then(self) -> None:
+        asking = self._asked()
+        server, link = self._ready(asking), self._link()
+        self._answer(link, server)
+        self._give(asking, asking.login if self.closing else None, server)
+        asking = self._asked()
+        self.run(lambda: len(self._links()) == ASKED_TWICE, seconds=LIMIT)
+        self._give(asking, None if self.closing else asking.login, server)
+        self._answer(self._links()[-1], server)
 
     def _panel_away(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self.control.stop_panel()
         self._answer(link, server)
         self.control.start_panel()
         self._answer(link, server)
 
     def _panel_away_after(self) -> None:
-        server, link = self._mounted(self._asked()), self._link()
+        server, link = self._ready(self._asked()), self._link()
         self._answer(link, server)
         self.control.stop_panel()
         self.run(lambda: bool(self._heard()), seconds=LIMIT)
@@ -254,9 +275,15 @@ class Asked(Site):
         texts += [mail.text(one) for one in self._mails(HANDS)]
         return [found[1] for text in texts if (found := LINK.search(text))]
 
-    def _mounted(self, asking: Asking) -> str:
-        """Do what the technician does: a machine is in its rack, and the customer's."""
+    def _ready(self, asking: Asking) -> str:
+        """Do what the technician does: a machine is in its rack, and the customer's; or it is not any more."""
+        if self.closing:
+            self._give(asking, None)
+            return ""
         return str(self.control.add_server(owner=asking.login)["id"])
+
+    def _give(self, asking: Asking, owner: str | None, server: str = "") -> None:
+        self.control.change_server(server or str(asking.server), owner=owner)
 
     def _answer(
         self, link: str | Asking, server: str, *, by: str = "anna", meanwhile: Callable[[], object] = lambda: None
@@ -265,7 +292,7 @@ class Asked(Site):
         try:
             asking = of_link(link, questions=self.questions, vault=self.vault) if isinstance(link, str) else link
             said = answer(
-                asking, server=server, done=False, by=by, questions=_Meanwhile(self.questions, meanwhile),
+                asking, server=server, done=self.closing, by=by, questions=_Meanwhile(self.questions, meanwhile),
                 drivers=self.drivers, waker=self.waker,
             )  # fmt: skip
             self.named = server
@@ -348,13 +375,29 @@ class Asked(Site):
         self.package("rack", kind="colocation", server_type="", os_allowed="[]", ipv4=0)
         self.database.rows("UPDATE package SET department_id = (SELECT id FROM department WHERE name = 'hands')")
         self.control.clear_journal()
-        self.placed = self.order(package="rack", os="", equipment="1U").job_id
+
+    def _close(self) -> None:
+        """Let the order go through undisturbed, and ask for the end of its service."""
+        asking = self._asked()
+        self._answer(asking, self._ready(asking))
+        self.run(self._over, seconds=LIMIT)
+        self.books, self.closing, self.said = self._came(), True, []
+        self.control.clear_journal()
+        wished, due = self.life.wish("panel", "ord-1", Wish(JobKind.CLOSE), by="billing", policies=self.policies)
+        self.placed = wished.job_id
+        self.waker.wake(due)
 
     def _mails(self, to: Mapping[str, str]) -> list[EmailMessage]:
-        return [one for one in self.around.mail.mails if one["To"] == to["email"]]
+        return [one for one in self.around.mail.mails if one["To"] == to["email"]][self._before(to, "email") :]
 
     def _tickets(self, to: Mapping[str, str]) -> list[Ticket]:
-        return [one for one in self.around.tracker.tickets if one.queue == to["rt"]]
+        return [one for one in self.around.tracker.tickets if one.queue == to["rt"]][self._before(to, "rt") :]
+
+    def _before(self, to: Mapping[str, str], desk: str) -> int:
+        """Count what lay there before the job that this is about: a service was opened before it is closed."""
+        if to is not HANDS or desk != self.cell.desk:
+            return 0
+        return self.books.tickets if desk == "rt" else self.books.messages
 
     def _heard(self) -> int:
         """Count what the administrator in charge was told."""
@@ -368,7 +411,8 @@ class Asked(Site):
             service=self._row("SELECT state FROM service")["state"],
             claim=claim["state"],
             told=tuple(self.said),
-            answers=self.database.value("SELECT count(*) FROM event WHERE kind = 'person_answered'"),
+            answers=self.database.value("SELECT count(*) FROM event WHERE kind = 'person_answered'")
+            - self.books.answers,
             admin=self._heard(),
             acts=tuple(call["func"] for call in self.control.journal() if call["mutating"] and call["effect"]),
             bound=claim["server_ref"],

@@ -1,9 +1,9 @@
 """
 What each fault of a ticket, or of a person who is asked, ends in; written before it was run.
 
-Read a row as "a place for a customer's machine is ordered, FAULT happens, then END", at a desk that knows keys (Request
-Tracker) and at one that does not (e-mail). The end is told by the desk's own books and the panel's, and by ours where
-only they can say it. Rests on issue 7 and on `ports.Desk`; nothing here is taken from what the code does.
+Read a row as "a place for a customer's machine is ordered (or closed), FAULT happens, then END", at a desk that knows
+keys (Request Tracker) and at one that does not (e-mail). The end is told by the desk's own books and the panel's, and
+by ours where only they can say it. Rests on issue 7 and on `ports.Desk`; nothing here is taken from what the code does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ FAULTS: Mapping[str, str] = {
     "cancel_follows": "the order is cancelled when the answer was taken, and before a worker looks",
     "after_deadline": "nobody answers in time; the administrator in charge is told; then somebody does",
     "after_reminder": "nobody answers for long; the desk is reminded; then somebody does",
-    "wrong_then_right": "a server that is not there, one of somebody else, then the right one",
+    "wrong_then_right": "a server that is not there, one of somebody else, then the right one; a machine still there",
+    "untrue_by_then": "the answer was true, and is no more when the job looks; it is asked again, and answered again",
     "panel_away": "the DCIM is away when the person answers; it comes back, and they answer again",
     "panel_away_after": "the DCIM goes away right after the answer was taken, and comes back",
 }
@@ -38,7 +39,7 @@ FAULTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class End:
-    """How a row ends; whatever happens, one user is made in the panel and nothing else is changed there."""
+    """How a row ends; whatever happens, an order makes one user in the panel, and nothing else is changed there."""
 
     job: str
     service: str
@@ -47,12 +48,14 @@ class End:
     answers: int = 1  #: that our books count
     tickets: int = 1  #: at the desk, all of them closed in the end
     messages: tuple[int, int] = (2, 2)  #: to those who are asked: the question and its end
+    acts: tuple[str, ...] = ("user.edit",)  #: calls that changed something in the panel
     admin: int = 0  #: messages to the administrator in charge
 
 
 TAKEN = "goes on"
 EITHER = -1  #: of two that are as good as one another
 ACTIVE = End("succeeded", "active", "handed", (TAKEN,))
+CLOSED = End("succeeded", "closed", "ended", (TAKEN,), acts=())
 WITHDRAWN = End("cancelled", "failed", "ended", (), answers=0)
 BEFORE = "answered before, by (anna|boris)"
 
@@ -65,6 +68,7 @@ class Row:
     end: End
     why: str
     desks: str = " ".join(DESKS)
+    job: str = "open"
 
 
 ROWS: tuple[Row, ...] = (
@@ -85,8 +89,25 @@ ROWS: tuple[Row, ...] = (
     Row("after_deadline", replace(ACTIVE, admin=2), "it waits on; both tickets are closed"),
     Row("after_reminder", replace(ACTIVE, messages=(3, 999)), "in the same ticket; it waits on"),
     Row("wrong_then_right", replace(ACTIVE, told=("there is no server", "belongs to user", TAKEN)), "told at once"),
+    Row("untrue_by_then", replace(ACTIVE, told=(TAKEN, TAKEN), answers=2, messages=(3, 3)), "one ticket, with why"),
     Row("panel_away", replace(ACTIVE, told=("no answer|refused|away|reach", TAKEN)), "what was not seen is not taken"),
     Row("panel_away_after", replace(ACTIVE, admin=2), "the place is paused, and heals; the answer stays"),
+)  # fmt: skip
+
+#: the same questions at the other end of a service's life; a close is never withdrawn
+CLOSES: tuple[Row, ...] = tuple(
+    replace(row, job="close")
+    for row in (
+        Row("desk_down", replace(CLOSED, admin=2), "as for a place", "email"),
+        Row("desk_down_all_along", replace(CLOSED, admin=2), "as for a place", "rt"),
+        Row("reply_lost", CLOSED, "as for a place", "rt"),
+        Row("twice_at_once", replace(CLOSED, told=(TAKEN, BEFORE)), "as for a place", "email"),
+        Row("after_deadline", replace(CLOSED, admin=2), "as for a place", "rt"),
+        Row("wrong_then_right", replace(CLOSED, told=("still gives", TAKEN)), "no word ends it alone", "rt"),
+        Row("untrue_by_then", replace(CLOSED, told=(TAKEN, TAKEN), answers=2, messages=(3, 3)), "asked anew", "email"),
+        Row("panel_away", replace(CLOSED, told=("no answer|refused|away|reach", TAKEN)), "as for a place", "email"),
+        Row("panel_away_after", replace(CLOSED, admin=2), "as for a place", "rt"),
+    )
 )  # fmt: skip
 
 
@@ -96,19 +117,20 @@ class Cell:
 
     fault: str
     desk: str
+    job: str
     end: End
     why: str
 
     @property
     def name(self) -> str:
-        return f"{self.fault}-{self.desk}"
+        return f"{self.job}-{self.fault}-{self.desk}"
 
 
 def cells() -> Iterator[Cell]:
     """Give each fault at each desk that a row has it for."""
-    for row in ROWS:
+    for row in (*ROWS, *CLOSES):
         for desk in row.desks.split():
-            yield Cell(row.fault, desk, row.end, row.why)
+            yield Cell(row.fault, desk, row.job, row.end, row.why)
 
 
 CELLS: Mapping[str, Cell] = {cell.name: cell for cell in cells()}
