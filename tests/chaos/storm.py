@@ -45,6 +45,9 @@ WAITING = "SELECT id, waits_for FROM job WHERE state = 'queued' AND waits_for IS
 STANDS = "SELECT count(*) AS attempts, count(ended_at) AS ended, sum(pos) AS pos FROM attempt"
 MOVED = "SELECT count(*) FROM attempt WHERE id = ANY(%(ids)s) AND state = 'running' AND epoch = ANY(%(epochs)s)"
 STATE = "SELECT state FROM service WHERE external_ref = %(ref)s"
+CROWD = (
+    80  #: orders and wishes under way, above which no order comes in: a slow machine makes a longer storm, not a jam
+)
 LONGEST = 3  #: times the stream's length: then the storm is over whatever is still under way
 CONFLICT = (404, 409)  #: refused with a sentence: billing asked for what cannot be now
 PAUSE = 0.05
@@ -68,6 +71,7 @@ class Storm:
     gives_back: dict[int, str] = field(default_factory=dict)  #: order → address that its customer gives back
     late: list[Deed] = field(default_factory=list)
     moved: dict[int, float] = field(default_factory=lambda: defaultdict(float))  #: an order's wishes, seconds late
+    crowded: bool = False
     unseen: float = 0.0
     recoveries: list[float] = field(default_factory=list)
     waited: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  #: jobs, by what they waited for
@@ -92,10 +96,14 @@ class Storm:
 
     def _busy(self) -> bool:
         """Tell whether more than a twentieth of the orders is under way."""
+        return self._under_way() > len(self.refs) // 20
+
+    def _under_way(self) -> int:
+        """Count what will go on by itself; while nobody can say, it is a crowd."""
         try:
-            return len(self.town.database.rows(UNDER_WAY)) > len(self.refs) // 20
+            return len(self.town.database.rows(UNDER_WAY))
         except Overloaded:
-            return True
+            return CROWD
 
     def calm(self, still: float, most: float) -> list[Json]:
         """
@@ -145,6 +153,7 @@ class Storm:
 
     def _measure(self) -> None:
         try:
+            self.crowded = self._under_way() >= CROWD
             self.unseen = max(self.unseen, self.town.database.value(UNSEEN).total_seconds())
             for job in self.town.database.rows(WAITING):
                 self.waited[job["waits_for"]].add(job["id"])
@@ -167,7 +176,12 @@ class Storm:
         for deed in sorted(self.late, key=lambda one: one.at):  # no wish stands before its order
             if deed.what in BESIDE:
                 due.append(deed)
-            elif deed.number in asked or deed.at + self.moved[deed.number] > now or self._too_early(deed):
+            elif (
+                deed.number in asked
+                or (deed.what == "order" and self.crowded)
+                or deed.at + self.moved[deed.number] > now
+                or self._too_early(deed)
+            ):
                 later.append(deed)
                 asked.add(deed.number)
             else:

