@@ -107,7 +107,7 @@ class Asked(Site):
         self.named = ""
         self.placed = 0  #: the job
         self.closing = False
-        self.books = Came("", "", "", (), 0, 0, 0, 0, 0, 0, (), "", "")  #: as they were when it was asked for
+        self.books = Came()  #: as they were when it was asked for
 
     def run_cell(self) -> Came:
         """Bring the cell to its end."""
@@ -146,14 +146,14 @@ class Asked(Site):
     def _reply_lost(self) -> None:
         self._lose()
         asking = self._asked()
-        self.run(lambda: self._tries(1) == DOUBLED, seconds=LIMIT)
+        self.run(lambda: self._tries(1) >= DOUBLED, seconds=LIMIT)
         self._answer(self._link(), self._ready(asking))
 
     def _end_reply_lost(self) -> None:
         server, link = self._ready(self._asked()), self._link()
         self._lose()
         self._answer(link, server)
-        self.run(lambda: self._tries(2) == DOUBLED, seconds=LIMIT)
+        self.run(lambda: self._tries(2) >= DOUBLED, seconds=LIMIT)
 
     def _lose(self) -> None:
         """Lose the desk's answer to the next message, which it takes."""
@@ -168,10 +168,10 @@ class Asked(Site):
         else:
             self.around.mail.answer = once
 
-    def _tries(self, n: int) -> int | None:
-        """Give how often message *n* was handed over until it was taken, None while it is not."""
+    def _tries(self, n: int) -> int:
+        """Give how often message *n* was handed over until it was taken, 0 while it is not."""
         found = self.database.row(NEWEST, n=n)
-        return found["tries"] if found and found["sent_at"] else None
+        return found["tries"] if found and found["sent_at"] else 0
 
     def _twice(self) -> None:
         server, link = self._ready(self._asked()), self._link()
@@ -325,8 +325,8 @@ class Asked(Site):
         )  # fmt: skip
 
     def _desks(self) -> DeskRegistry:
-        rt = RtServer(f"http://127.0.0.1:{self.around.line.port}", TOKEN, total_seconds=5)
-        by_mail = MailServer(self.around.mail.url, "provisioner@example.net", total_seconds=5)
+        rt = RtServer(f"http://127.0.0.1:{self.around.line.port}", TOKEN, total_seconds=30)
+        by_mail = MailServer(self.around.mail.url, "provisioner@example.net", total_seconds=30)
         return DeskRegistry({"email": EmailDesk(by_mail), "rt": RtDesk(rt, Caller("RT", ca_file=None, variable=""))})
 
     def _stuck(self) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 #: kind of desk → whether the same key twice is one message there
 DESKS: Mapping[str, bool] = {"rt": True, "email": False}
@@ -140,17 +139,17 @@ CELLS: Mapping[str, Cell] = {cell.name: cell for cell in cells()}
 class Came:
     """What came of a cell, in the words of `End`."""
 
-    job: str
-    service: str
-    claim: str
-    told: tuple[str, ...]
-    answers: int
-    tickets: int
-    still_open: int  #: tickets at the desk
-    messages: int
-    doubled: int  #: messages under an id that was used before
-    admin: int
-    acts: tuple[str, ...]  #: calls that changed something in the panel
-    bound: str  #: the server of the claim
-    named: str  #: the server of the answer that was taken, "" without one
-    trail: Any = ""
+    job: str = ""
+    service: str = ""
+    claim: str = ""
+    told: tuple[str, ...] = ()
+    answers: int = 0
+    tickets: int = 0
+    still_open: int = 0  #: tickets at the desk
+    messages: int = 0
+    doubled: int = 0  #: messages under an id that was used before
+    admin: int = 0
+    acts: tuple[str, ...] = ()  #: calls that changed something in the panel
+    bound: str = ""  #: the server of the claim
+    named: str = ""  #: the server of the answer that was taken, "" without one
+    trail: str = ""
