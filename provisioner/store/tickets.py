@@ -218,11 +218,15 @@ SELECT taken.*, t.subject, t.desk_ref, d.desk, d.address, d.language,
          || to_char(extract(epoch FROM t.opened_at) * 1000, 'FM9999999999999') AS name
   FROM taken JOIN ticket t ON t.id = taken.ticket_id JOIN department d ON d.id = t.department_id"""
 
-#: a ticket that asks for a removal is looked at from then on, where its desk can be read
+#: a ticket that asks for a removal is looked at from then on, where its desk can be read. The ticket is locked before
+#: its message, as by what follows it up
 SENT = f"""
-WITH d AS (
-  UPDATE delivery SET sent_at = clock_timestamp(), lease_until = NULL, error = ''
-   WHERE id = %(id)s AND tries = %(tries)s AND sent_at IS NULL RETURNING ticket_id)
+WITH t AS (
+  SELECT k.id FROM ticket k JOIN delivery m ON m.ticket_id = k.id WHERE m.id = %(id)s FOR UPDATE OF k),
+d AS (
+  UPDATE delivery SET sent_at = clock_timestamp(), lease_until = NULL, error = '' FROM t
+   WHERE delivery.id = %(id)s AND delivery.ticket_id = t.id AND tries = %(tries)s AND sent_at IS NULL
+  RETURNING ticket_id)
 UPDATE ticket SET desk_ref = coalesce(nullif(%(ref)s, ''), desk_ref), read_failures = 0,
        read_at = CASE WHEN %(readable)s AND state = 'open' AND split_part(matter, ':', 1) = 'remove' THEN {PACE} END
   FROM d WHERE ticket.id = d.ticket_id"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.message import EmailMessage
 from typing import Any
@@ -676,6 +677,25 @@ def test_one_sends_at_a_time(post: Post) -> None:
     assert post.site.tickets.look() == (False, False)  # nobody is woken for it meanwhile
     assert post.site.tickets.sent(taken, "<x@example.net>")
     assert isinstance(post.site.tickets.take("test:b"), Delivery)
+
+
+def test_a_message_that_is_sent_just_as_its_ticket_is_followed_up_locks_nobody_out(post: Post) -> None:
+    post.restrict()
+    post.site.tickets.project(100)
+    taken = post.site.tickets.take("test:a")
+    assert taken is not None
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool:
+        with post.site.database.transaction() as session:
+            session.rows("SELECT FROM ticket FOR UPDATE")  # as a follow-up begins
+            sent = pool.submit(post.site.tickets.sent, taken, "<x@example.net>")
+            ends = time.monotonic() + 10
+            while not post.site.database.value(waits):
+                assert time.monotonic() < ends
+            session.rows("SELECT FROM delivery FOR UPDATE")  # as it goes on
+        sent.result(10)
+
+    assert post.site.database.value("SELECT count(*) FROM delivery WHERE sent_at IS NOT NULL") == 1
 
 
 def test_a_ticket_number_that_came_back_with_an_old_database_has_another_id(post: Post) -> None:
