@@ -222,3 +222,13 @@ def test_what_a_suspend_closed_is_opened_again_and_nothing_else(
 
     assert (outcome.memo["next"] if isinstance(outcome, NotBegun) else None) == first
     assert isinstance(outcome, Done) == (first is None)
+
+
+def test_no_port_is_opened_while_a_late_effect_of_the_suspend_may_still_close_it() -> None:
+    row = an_undo_row("reopen_ports", undoes=0)
+    row = replace(row, memo={"undone": {**row.undone, "settled_at": at(100).isoformat()}})
+    driver = HandDriver(a_reading(links=LINKS))
+    early, later = (ReopenPorts().check(a_context(ReopenPorts(), row, driver=driver, now=at(now))) for now in (99, 100))
+
+    assert isinstance(early, Wait)
+    assert isinstance(later, NotBegun)
