@@ -13,11 +13,13 @@ from provisioner.cli.context import operator
 from provisioner.cli.output import Json, examples, plain, print_json, print_table
 from provisioner.cli.secret import PasswordFile, read_password
 from provisioner.domain.service import Order
+from provisioner.domain.states import Desired, ServiceState
 from provisioner.errors import Invalid
 from provisioner.usecases import preview as look_ahead
 from provisioner.usecases import secrets as passwords
 from provisioner.usecases import submit
 from provisioner.views import service as view
+from provisioner.views.service import ServiceView
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What customers have, and what is asked by hand.")
 life.register(app)
@@ -121,20 +123,35 @@ def show(
     if json:
         print_json(found)
         return
-    typer.echo(f"service {found.external_ref} of {found.panel}: {found.package} for {found.login}, {found.state}")
+    typer.echo(f"service {found.external_ref} of {found.panel}: {found.package} for {found.login}, {_stands(found)}")
     server = found.server
-    where = f"server {server.server} ({server.name}) of {server.connection}" if server else "no server yet"
+    where = f"server {server.server} ({server.name}) of {server.connection}" if server else _none(found, "server")
     typer.echo(f"{where}; {found.hostname}, {found.os}; handed over: {plain(found.handed_over_at)}")
     print_table(
         ("address", "netmask", "gateway", "main"),
         ((row.ip, row.netmask or "-", row.gateway or "-", row.main) for row in found.addresses),
-        empty="no addresses yet",
+        empty=_none(found, "addresses"),
     )
     print_table(
         ("job", "kind", "state", "waits for", "reason"),
         ((row.id, row.kind, row.state, row.waits_for, row.reason) for row in found.jobs),
         empty="no jobs",
     )
+
+
+def _stands(found: ServiceView) -> str:
+    """Say what the customer has, and what is wanted where that is something else."""
+    by = f" ({', '.join(found.suspended_by)})" if found.suspended_by else ""
+    if found.state == ServiceState.SUSPENDED:
+        return f"suspended{by}"
+    if found.desired in (found.state, Desired.ACTIVE):
+        return found.state
+    return f"{found.state}; {found.desired}{by} is wanted"
+
+
+def _none(found: ServiceView, what: str) -> str:
+    """Say that there is none, and whether one may still come."""
+    return f"no {what} any more" if found.state in (ServiceState.CLOSED, ServiceState.FAILED) else f"no {what} yet"
 
 
 @app.command(epilog=examples("service secrets ord-1", "service secrets ord-1 --erase"))

@@ -1,7 +1,7 @@
 """The server is enabled and its switch ports are on, or off again; never the port that carries the BMC."""
 
 from provisioner.domain.attempt import Policy
-from provisioner.domain.outcome import Acted, Done, Look, Unknown, Wait
+from provisioner.domain.outcome import Acted, Done, Look, NotBegun, Unknown, Wait
 from provisioner.domain.server import LinkRef, ServerReading
 from provisioner.domain.service import SuspendBy
 from provisioner.domain.states import JobKind, StepState
@@ -107,6 +107,12 @@ class ReopenPorts(_Ports):
     name = "reopen_ports"
     on = True
     policy = ClosePorts.policy
+
+    def check(self, ctx: StepContext) -> Look:
+        """Wait a late effect of the suspend out first: a port that it switches off after us would show nowhere."""
+        outcome = super().check(ctx)
+        late = unsettled(ctx) if isinstance(outcome, NotBegun) else None
+        return late or outcome
 
     def acts(self, ctx: StepContext, reading: ServerReading) -> list[str]:
         """Give nothing where the server was disabled before: its ports were not ours to close."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.domain.server import FREE_MARKER
+from provisioner.errors import BadValue
 from tests.served import Served, serve
 
 KEY = {"Idempotency_Key": "k1"}
@@ -112,15 +113,60 @@ def test_an_unknown_or_foreign_service_is_404_and_a_viewer_may_not(api: Served) 
     assert api.post("/v1/services/ord-1/close", {}, who="viewer").status == 403
 
 
+#: each as it would be taken of a live service
+ASKED = {
+    "suspend": {}, "resume": {}, "addresses": {"count": 1}, "password": {}, "power": {"state": "off"}, "sync": {},
+    "reinstall": {"confirm": "srv1.example.net"},
+}  # fmt: skip
+
+
 def test_a_closed_service_takes_nothing_more(api: Served) -> None:
     do(api, "close")
+    before = len(api.world.calls(mutating=True))
     again = api.post("/v1/services/ord-1/close", {}, who="billing")
-    suspended = api.post("/v1/services/ord-1/suspend", {}, who="billing")
+    refused = [api.post(f"/v1/services/ord-1/{what}", body, who="billing", **KEY) for what, body in ASKED.items()]
 
     assert again.status == 202
     assert again.json["job"]["sentence"].endswith("nothing more happens")
-    assert suspended.status == 409
-    assert "closed" in suspended.json["detail"]
+    assert {answer.status for answer in refused} == {409}
+    assert [answer.detail for answer in refused] == ["service ord-1: the service is closed; order it anew"] * 7
+    assert api.call("DELETE", "/v1/services/ord-1/addresses/10.10.0.1", who="billing").status == 409
+    assert api.world.calls(mutating=True)[before:] == []
+
+
+def test_an_address_of_another_customer_is_not_deleted(api: Served) -> None:
+    api.world.add_server("102")
+    order = api.order("ord-2", hostname="srv2.example.net")
+    api.run(api.post("/v1/services", order, who="billing").json["job"]["id"], "succeeded")
+    do(api, "addresses", {"count": 1, "family": "ipv4"}, **KEY)
+    (extra,) = [row.ip for server in api.world.servers.values() for row in server.addresses if not row.main]
+    answer = api.call("DELETE", f"/v1/services/ord-2/addresses/{extra}", who="billing")
+
+    assert answer.status == 404
+    assert answer.detail == f"service ord-2: {extra} is not, and was not, one of its addresses"
+
+
+def test_a_password_that_the_panel_refuses_waits_for_a_person_and_is_told_nowhere(api: Served) -> None:
+    api.world.fault("set_password", BadValue("the password is too weak", system="dc1"))
+    job = api.post("/v1/services/ord-1/password", {"password": "planted-and-weak"}, who="billing", **KEY).json["job"]
+    shown = api.get(f"/v1/jobs/{job['id']}", who="billing")
+    for _ in range(500):
+        if "too weak" in shown.json["sentence"]:
+            break
+        api.tick()
+        shown = api.get(f"/v1/jobs/{job['id']}", who="billing")
+    events = api.get(f"/v1/jobs/{job['id']}/events", who="billing")
+
+    assert "the password is too weak" in shown.json["sentence"], shown.json["sentence"]
+    assert "planted-and-weak" not in shown.text + events.text
+
+
+def test_a_package_that_was_disabled_is_still_had_by_its_customers(api: Served) -> None:
+    assert api.put("/v1/packages/small", api.package(enabled=False)).status == 200
+    order = api.post("/v1/services", api.order("ord-2", hostname="srv2.example.net"), who="billing")
+
+    assert (order.status, "is disabled" in order.detail) == (422, True)
+    assert do(api, "reinstall", {"confirm": "srv1.example.net"}, **KEY)["state"] == "succeeded"
 
 
 def test_a_job_that_waits_says_for_which_and_how_long_such_a_job_takes(api: Served) -> None:

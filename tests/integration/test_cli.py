@@ -17,6 +17,7 @@ from provisioner.cli import main
 from provisioner.cli.codes import Code
 from provisioner.demo.broker import EmbeddedBroker
 from provisioner.simulators.serve import Simulator
+from provisioner.store.database import Database
 from tests.command import CommandLine
 
 DEBIAN = "ISPsystem__Debian-12-x86_64"
@@ -132,6 +133,23 @@ def test_an_order_is_placed_once_and_its_job_says_what_it_waits_for(site: Say) -
     assert shown["sentence"] in site("job", "show", job)[1]
     assert [row["id"] for row in ask(site, "job", "list", "--service", "ord-1")] == [first["job"]]
     assert ask(site, "service", "show", "ord-1")["state"] == "ordered"
+
+
+def test_a_service_is_shown_with_what_is_wanted_of_it_and_by_whom(site: Say, database_url: str) -> None:
+    order(site)
+    database = Database(database_url)
+    becomes = "UPDATE service SET state = %(state)s, desired = %(desired)s, suspended_by = %(by)s::jsonb"
+
+    def shown(state: str, desired: str, by: str = "[]") -> str:
+        database.rows(becomes, state=state, desired=desired, by=by)
+        return site("service", "show", "ord-1")[1]
+
+    assert "active\n" in shown("active", "active")
+    assert "active; closed is wanted\n" in shown("active", "closed")
+    assert "active; suspended (abuse) is wanted\n" in shown("active", "suspended", '["abuse"]')
+    assert "suspended (abuse, billing)\n" in shown("suspended", "suspended", '["abuse", "billing"]')
+    assert "closed\nno server any more; " in shown("closed", "closed")
+    database.close()
 
 
 def test_the_same_reference_with_other_content_is_refused(site: Say) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from provisioner.demo.postgres import EmbeddedPostgres
+from provisioner.domain.attempt import Command, Verb
 from provisioner.domain.life import Wish
 from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import ACTS, InstallEnd
@@ -146,3 +147,38 @@ def test_a_memo_that_is_not_committed_before_the_act_is_seen_here(
         site.run(lambda: over() or bool(site.database.value(HELD)))
 
         assert end != truth(site)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, id=str(point), marks=() if str(point) == "reboot-after-reboot-1" else (pytest.mark.long,))
+        for point in POINTS["reboot"]
+        if str(point) in UNSURE
+    ],
+)
+def test_a_reboot_of_a_killed_worker_is_never_sent_again_and_a_person_judges_it(
+    point: Point, database_url: str, state_dir: Path
+) -> None:
+    """The list proves nothing: the power flag stays on through a reboot, as it does where none was taken."""
+    with sold(database_url, state_dir) as site:
+        job = ask(site, "reboot")
+        sent = int(str(point) in ("reboot-after-reboot-1", "reboot-before-save-1"))
+
+        assert site.die_at(point, site.ended(job)), f"the worker never came to {point}"
+        assert site.die_at(Point("reboot", "save", 1, after=False), site.ended(job)), "nobody looked at it again"
+        site.run(lambda: site.database.value("SELECT state FROM step WHERE name = 'reboot'") == "unsure")
+        # its time is up; it was long enough for the worker to come there, however slow the machine
+        site.database.rows("UPDATE step SET deadline_at = clock_timestamp() WHERE name = 'reboot'")
+        site.database.rows("UPDATE attempt SET resume_at = clock_timestamp() WHERE state = 'waiting'")
+        site.run(lambda: site.database.row("SELECT FROM attempt WHERE state = 'held'") is not None)
+        judged = [server.reboots for server in site.world.servers.values()]
+        told = site.database.value("SELECT text FROM event WHERE kind = 'held'")
+        given = Command(Verb.SKIP, by="test", step="reboot", reason="it was seen to come up")
+        site.services.command(job, given, site.policies)
+        site.run(site.ended(job))
+
+        assert judged == [sent]
+        assert told == "reboot: deadline passed: the reboot may or may not have been taken; it is not sent again"
+        assert site.job(job)["state"] == "succeeded", site.trail()
+        assert [server.reboots for server in site.world.servers.values()] == [sent]

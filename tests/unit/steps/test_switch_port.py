@@ -12,7 +12,7 @@ from provisioner.domain.server import Link, LinkKind
 from provisioner.domain.states import StepState
 from provisioner.errors import FailureClass
 from provisioner.steps import recipes
-from provisioner.steps.switch_port import ClosePorts, OpenPorts
+from provisioner.steps.switch_port import ClosePorts, OpenPorts, ReopenPorts
 from tests.builders import (
     SERVER,
     STRANGER,
@@ -202,3 +202,33 @@ def test_the_undo_waits_for_a_late_effect() -> None:
 
     assert isinstance(UNDO.check(a_context(UNDO, row, driver=driver, now=at(99))), Wait)
     assert isinstance(UNDO.check(a_context(UNDO, row, driver=driver, now=at(100))), Done)
+
+
+# --- reopening, after a suspend -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("was_disabled", "is_disabled", "first"), [(False, False, "11"), (False, True, "enable"), (True, True, None)]
+)
+def test_what_a_suspend_closed_is_opened_again_and_nothing_else(
+    was_disabled: bool,  # noqa: FBT001 - a case
+    is_disabled: bool,  # noqa: FBT001 - a case
+    first: str | None,
+) -> None:
+    row = an_undo_row("reopen_ports", undoes=0)
+    row = replace(row, memo={"undone": {**row.undone, "first": {"disabled": was_disabled}}})
+    reading = a_reading(links=LINKS, disabled=is_disabled)
+    outcome = ReopenPorts().check(a_context(ReopenPorts(), row, driver=HandDriver(reading)))
+
+    assert (outcome.memo["next"] if isinstance(outcome, NotBegun) else None) == first
+    assert isinstance(outcome, Done) == (first is None)
+
+
+def test_no_port_is_opened_while_a_late_effect_of_the_suspend_may_still_close_it() -> None:
+    row = an_undo_row("reopen_ports", undoes=0)
+    row = replace(row, memo={"undone": {**row.undone, "settled_at": at(100).isoformat()}})
+    driver = HandDriver(a_reading(links=LINKS))
+    early, later = (ReopenPorts().check(a_context(ReopenPorts(), row, driver=driver, now=at(now))) for now in (99, 100))
+
+    assert isinstance(early, Wait)
+    assert isinstance(later, NotBegun)
