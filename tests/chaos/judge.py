@@ -267,8 +267,7 @@ def new_password(ref: str) -> str:
 def _asked(service: Json, server: Json, calls: Sequence[Json], again: int) -> Iterator[str]:
     """Say what of one server is not as it was told; *again*: how often a person had work begun again."""
     asked = [job["state"] for job in service["jobs"] if job["kind"] in ("suspend", "resume")]
-    ours = service["kind"] == "dedicated" or "succeeded" in asked  # a machine comes as its technician cabled it
-    settled = ours and all(state in ("succeeded", "superseded") for state in asked)
+    settled = all(state in ("succeeded", "superseded") for state in asked)
     on = {link["on"] for link in server["links"] if link["type"] == "Switch" and not link["bmc"]}
     if settled and on - {service["state"] == "active"}:
         yield f"is {service['state']}, its ports are {'on' if True in on else 'off'}"

@@ -107,7 +107,9 @@ class Technician:
         login = customer[1] if customer else ""
         if letter.ref not in self.standing:
             place = next(one for one in self.town.places if service["package"].endswith(one.name))
-            made = place.control.add_server(owner=login, hostname=service["hostname"])
+            made = place.control.add_server(owner=login, hostname=service["hostname"], disabled=False)
+            cabled = [{"id": link["id"], "on": True} for link in made["links"] if link["type"] == "Switch"]
+            place.control.change_server(made["id"], links=cabled)
             self.machines[letter.ref] = (place, str(made["id"]))
             self.standing.add(letter.ref)
         place, machine = self.machines[letter.ref]

@@ -60,9 +60,9 @@ def test_what_another_took_over_our_head_is_told_from_what_he_took_while_it_was_
     assert _robbed({"users": users, "servers": [free, ours]}) == {"102"}
 
 
-def service(state: str, *jobs: tuple[str, str], kind: str = "dedicated") -> dict[str, Any]:
+def service(state: str, *jobs: tuple[str, str]) -> dict[str, Any]:
     asked = [{"kind": what, "state": end} for what, end in jobs]
-    return {"state": state, "kind": kind, "jobs": asked, "hostname": HOST}
+    return {"state": state, "kind": "dedicated", "jobs": asked, "hostname": HOST}
 
 
 def server(*, on: bool = True, disabled: bool = False) -> dict[str, Any]:
@@ -83,8 +83,7 @@ REBOOT = {"func": "server.reboot", "params": {}}
         (service("suspended", SUSPENDED), server(on=False), [], ""),
         (service("suspended", SUSPENDED), server(), [], "ports are on"),
         (service("active", SUSPENDED, ("resume", "failed")), server(on=False), [], ""),
-        (service("active", kind="colocation"), server(on=False), [], ""),
-        (service("active", SUSPENDED, RESUMED, kind="colocation"), server(on=False), [], "ports are off"),
+        (service("active", SUSPENDED, RESUMED), server(on=False), [], "ports are off"),
         (service("active", ("reinstall", "succeeded")), server(), [INSTALL], ""),
         (service("active", ("reinstall", "succeeded")), server(), [], "told of 1 reinstalls"),
         (service("active", ("power", "succeeded")), server(), [REBOOT], ""),
