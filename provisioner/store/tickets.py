@@ -242,7 +242,8 @@ WITH before AS (SELECT id FROM department WHERE name = %(name)s AND desk <> %(de
 moved AS (
   UPDATE ticket SET desk_ref = '', read_at = NULL FROM before
    WHERE department_id = before.id
-     AND (state = 'open' OR EXISTS (SELECT FROM delivery WHERE ticket_id = ticket.id AND sent_at IS NULL))),
+     AND (state = 'open' OR EXISTS (SELECT FROM delivery WHERE ticket_id = ticket.id AND sent_at IS NULL))
+  RETURNING ticket.id),
 d AS (
   INSERT INTO department (name, desk, address, language)
   VALUES (%(name)s, %(desk)s, %(address)s, %(language)s)
@@ -250,7 +251,7 @@ d AS (
      SET desk = excluded.desk, address = excluded.address, language = excluded.language
   RETURNING id)
 UPDATE delivery SET due_at = clock_timestamp()
-  FROM d, ticket t
+  FROM (SELECT count(*) FROM moved) AS tickets_first, d, ticket t
  WHERE t.department_id = d.id AND delivery.ticket_id = t.id AND delivery.sent_at IS NULL AND delivery.tries > 0"""
 
 KINDS = frozenset(EventKind)  #: events of a newer release wait for its reconciler

@@ -132,7 +132,7 @@ class Storm:
                 continue
             if not left and not self.technician.busy:
                 return []
-            if (now := self.town.database.row(STANDS)) != stands:
+            if (now := (self.town.database.row(STANDS), self.person.pressed.total())) != stands:
                 stands, moved = now, time.monotonic()
             time.sleep(PAUSE * 4)
         return [job for job in left if not (job["attempt"] == "held" and job["why"])]
