@@ -237,6 +237,7 @@ UPDATE delivery SET lease_until = NULL, error = %(why)s,
  WHERE id = %(id)s AND tries = %(tries)s AND sent_at IS NULL"""
 
 #: another desk knows nothing of the tickets of the one before: the next word about them opens them there
+#: tickets are locked before their messages, as by whoever writes to one
 SAVE_DEPARTMENT = """
 WITH before AS (SELECT id FROM department WHERE name = %(name)s AND desk <> %(desk)s),
 moved AS (
