@@ -1,4 +1,4 @@
-"""The server is powered on, as the DCIM's list shows it."""
+"""The server's power is on, or off, or was switched off and on, as the DCIM's list shows it."""
 
 from datetime import timedelta
 
@@ -11,10 +11,11 @@ from provisioner.steps.base import StepContext, not_ours
 from provisioner.steps.listing import rose_since, stale
 
 
-class PowerOn:
-    """Ask for power; proven by a list newer than the act. Not undone: a free server may be on."""
+class _Power:
+    """Ask for a state of the power; proven by a list newer than the act. Not undone: a free server may be on."""
 
-    name = "power_on"
+    name = ""
+    wanted = Power.UNKNOWN
     policy = Policy(
         settle=timedelta(seconds=120), deadline=timedelta(minutes=20), backoff_max=timedelta(minutes=2),
         proven_by_read=False,
@@ -24,54 +25,38 @@ class PowerOn:
         """Read the power flags."""
         if wait := stale(ctx):
             return wait
-        view = ctx.listed()
-        if view.listed.power is Power.ON:
-            return Done("the DCIM shows power on")
+        listed = ctx.listed().listed
+        if listed.power is self.wanted:
+            return Done(f"the DCIM shows power {self.wanted}")
         if ctx.row.state is StepState.PENDING:
             if lost := not_ours(ctx, ctx.read()):
                 return lost
-            return NotBegun({"power": view.listed.power, "power_error": view.listed.power_error})
+            return NotBegun({"power": listed.power, "power_error": listed.power_error})
         old = ctx.row.before.get("power_error", False)
-        if view.listed.power_error and (not old or rose_since(ctx, "power_error")):
+        if listed.power_error and (not old or rose_since(ctx, "power_error")):
             return Failed(FailureClass.SERVER, "the DCIM reports a power error")
-        if view.listed.power is Power.UNKNOWN:
+        if listed.power is Power.UNKNOWN:
             return Unknown("the DCIM shows neither power on nor off", listed=True)
         return NotBegun()
 
     def do(self, ctx: StepContext) -> Acted:
-        """Ask for power on."""
-        ctx.driver.set_power(ctx.server, Power.ON)
+        """Ask for it."""
+        ctx.driver.set_power(ctx.server, self.wanted)
         return Acted()
 
 
-class PowerOff:
-    """Ask for power off; proven by a list newer than the act."""
+class PowerOn(_Power):
+    """The server is on."""
+
+    name = "power_on"
+    wanted = Power.ON
+
+
+class PowerOff(_Power):
+    """The server is off."""
 
     name = "power_off"
-    policy = PowerOn.policy
-
-    def check(self, ctx: StepContext) -> Look:
-        """Read the power flags."""
-        if wait := stale(ctx):
-            return wait
-        view = ctx.listed()
-        if view.listed.power is Power.OFF:
-            return Done("the DCIM shows power off")
-        if ctx.row.state is StepState.PENDING:
-            if lost := not_ours(ctx, ctx.read()):
-                return lost
-            return NotBegun({"power": view.listed.power, "power_error": view.listed.power_error})
-        old = ctx.row.before.get("power_error", False)
-        if view.listed.power_error and (not old or rose_since(ctx, "power_error")):
-            return Failed(FailureClass.SERVER, "the DCIM reports a power error")
-        if view.listed.power is Power.UNKNOWN:
-            return Unknown("the DCIM shows neither power on nor off", listed=True)
-        return NotBegun()
-
-    def do(self, ctx: StepContext) -> Acted:
-        """Ask for power off."""
-        ctx.driver.set_power(ctx.server, Power.OFF)
-        return Acted()
+    wanted = Power.OFF
 
 
 class Reboot:
@@ -82,9 +67,7 @@ class Reboot:
     """
 
     name = "reboot"
-    policy = Policy(
-        settle=timedelta(seconds=120), repeat=Repeat.NEVER, proven_by_read=False,
-    )  # fmt: skip
+    policy = Policy(settle=timedelta(seconds=120), repeat=Repeat.NEVER, proven_by_read=False)
 
     def check(self, ctx: StepContext) -> Look:
         """Read the power flags; before the act the server must be on."""
