@@ -249,6 +249,10 @@ def _ordinary(standing: Standing, wish: Wish) -> Arrival:
         equal = (job for job in standing.queued if job.kind is wish.kind and dict(job.params) == dict(wish.params))
         if same := next(equal, None):
             return Arrival(same=same.id)
+    live = standing.live
+    again = wish.kind is JobKind.CHANGE_PASSWORD and live is not None and live.kind is wish.kind
+    if live is not None and again and live.phase is Phase.STUCK:  # the panel refused it: another one is the mend
+        return Arrival(supersede=(live.id,))
     return Arrival()
 
 

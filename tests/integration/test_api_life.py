@@ -159,6 +159,9 @@ def test_a_password_that_the_panel_refuses_waits_for_a_person_and_is_told_nowher
 
     assert "the password is too weak" in shown.json["sentence"], shown.json["sentence"]
     assert "planted-and-weak" not in shown.text + events.text
+    do(api, "password", {"password": "planted-and-strong"}, Idempotency_Key="k2")  # it does not wait behind the first
+    assert api.get(f"/v1/jobs/{job['id']}", who="billing").json["state"] == "superseded"
+    assert "planted-and-strong" in api.world.passwords.values()
 
 
 def test_a_package_that_was_disabled_is_still_had_by_its_customers(api: Served) -> None:

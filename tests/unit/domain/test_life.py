@@ -214,6 +214,14 @@ def test_two_equal_ones_in_the_queue_are_one(kind: JobKind) -> None:
     assert arrive(standing, wish(kind, ip="192.0.2.8")) == Arrival()
 
 
+@pytest.mark.parametrize("phase", [Phase.STUCK, Phase.GOING])
+def test_another_password_is_the_mend_of_one_that_stands_still(phase: Phase) -> None:
+    standing = replace(ACTIVE, jobs=(job(JobKind.CHANGE_PASSWORD, phase),))
+
+    assert arrive(standing, wish(JobKind.CHANGE_PASSWORD)).supersede == ((OPEN,) if phase is Phase.STUCK else ())
+    assert arrive(standing, wish(JobKind.REINSTALL)) == Arrival()
+
+
 # --- what was given up --------------------------------------------------------------------------------------------
 
 
