@@ -10,6 +10,7 @@ import pytest
 from provisioner.domain.server import ServerRef
 from provisioner.drivers.fake import Call, FakeServer, InstallEnd
 from provisioner.errors import Fatal
+from provisioner.usecases import audit
 from tests.ends import ports
 from tests.served import Answer, Served, serve
 
@@ -61,6 +62,22 @@ def state(api: Served, job: int) -> str:
     return found
 
 
+def audited(api: Served) -> list[tuple[str, str]]:
+    """Give what an auditor finds."""
+    ports = api.ports
+    ports.database.rows("UPDATE connection SET username = %(name)s", name=api.world.administrator.login)
+    (report,) = audit.look(
+        None,
+        quick=False,
+        audits=ports.audits,
+        drivers=ports.drivers,
+        installation=ports.installation,
+        tell=lambda *_: None,
+    )
+    assert report.whole, report
+    return [(finding.kind, finding.evidence) for finding in report.findings]
+
+
 def run_until(api: Served, condition: Callable[[], bool]) -> None:
     for _ in range(2000):
         if condition():
@@ -107,6 +124,7 @@ def test_a_close_of_a_suspended_service_that_is_cancelled_leaves_it_suspended_an
 
     assert stands == ("suspended", "suspended", ["billing"])
     assert (wanted(api), ports(server)) == (("active", "active", []), [True, True])
+    assert audited(api) == []
 
 
 @pytest.mark.parametrize("reasons", [("billing",), ("billing", "abuse")])
@@ -187,6 +205,9 @@ def test_a_suspend_that_is_cancelled_half_way_is_undone(api: Served, server: Fak
     assert state(api, suspend) == "cancelled"
     assert wanted(api) == ("active", "active", [])
     assert ports(server) == [True, True]
+    assert audited(api) == []
+    server.disabled = True
+    assert len(audited(api)) == 1, "it would have found something"
 
 
 def test_a_resume_that_is_cancelled_half_way_is_undone(api: Served, server: FakeServer) -> None:
