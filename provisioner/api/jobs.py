@@ -138,7 +138,8 @@ def _given(job_id: int, ports: App, by: operate.Operator, does: str) -> Given:
 def retry(job_id: JobNumber, ports: Ports, by: By, body: RetryBody | None = None) -> Given:
     """Run the failed step of a held attempt again, or from an earlier one; give a failed job a fresh start."""
     asked = body or RetryBody()
-    return _given(job_id, ports, by, operate.retry(job_id, by, step=asked.step, wipe=asked.wipe))
+    does = operate.retry(job_id, by, step=asked.step, wipe=asked.wipe, reason=asked.reason)
+    return _given(job_id, ports, by, does)
 
 
 @router.post("/{job_id}/cancel", responses=documented(403, 404, 409, 413))

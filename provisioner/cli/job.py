@@ -140,6 +140,7 @@ def retry(
     job: JobOrNone = None,
     from_step: Annotated[str, typer.Option("--from", help="An earlier step; without it the one that failed.")] = "",
     *,
+    reason: Why = "",
     state: State = None,
     step: Step = None,
     location: Location = None,
@@ -154,7 +155,7 @@ def retry(
     many = Many(failed, state, step, location, since)
     _one_or_many(
         "retry",
-        lambda one, who: operate.retry(one, who, step=from_step, wipe=wipe),
+        lambda one, who: operate.retry(one, who, step=from_step, wipe=wipe, reason=reason),
         job,
         many,
         yes=yes,

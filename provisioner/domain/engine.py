@@ -648,7 +648,7 @@ def _commanded(around: _Around, command: Command) -> Decision:
         return _refused(around, command, why_not)
     given = Event(
         EventKind.COMMANDED,
-        f"{command.verb} by {command.by}: {command.reason}",
+        f"{command.verb} by {command.by}" + (f": {command.reason}" if command.reason else ""),
         {"verb": command.verb},
     )
     around = replace(around, attempt=replace(around.attempt, command=None, deliveries=0))

@@ -109,7 +109,7 @@ def reinstall(asking: Asking, *, os: str | None, confirm: str, reads: Reads, vau
     service = services[0]
     if service["kind"] == ServiceKind.COLOCATION:
         raise IllegalMove(f"service {asking.external_ref} is the customer's own machine; we install nothing on it")
-    if hostname(confirm) != service["hostname"]:
+    if not _names(confirm, service["hostname"]):
         raise Invalid(
             f"confirm {confirm!r} is not the service's hostname: a reinstall wipes its disks, so write the hostname",
             field="confirm",
@@ -120,6 +120,13 @@ def reinstall(asking: Asking, *, os: str | None, confirm: str, reads: Reads, vau
         raise Invalid(f"os {template!r} is not offered; choose one of {', '.join(offered)}", field="os")
     root = Sealed(*vault.seal(secrets.token_urlsafe(PASSWORD_BYTES)))
     return _ask(asking, Wish(JobKind.REINSTALL, {"os": template}), root)
+
+
+def _names(confirm: str, ours: str) -> bool:
+    try:
+        return hostname(confirm) == ours
+    except Invalid:
+        return False
 
 
 def power(asking: Asking, state: str) -> Asked:

@@ -22,7 +22,7 @@ class Operator:
     dry_run: bool = False  #: say what would happen, and do nothing
 
 
-def retry(job_id: int, who: Operator, *, step: str = "", wipe: bool = False) -> str:
+def retry(job_id: int, who: Operator, *, step: str = "", wipe: bool = False, reason: str = "") -> str:
     """
     Run the failed step of a held attempt again, or from *step*; give a failed or cancelled job its next attempt.
 
@@ -33,7 +33,8 @@ def retry(job_id: int, who: Operator, *, step: str = "", wipe: bool = False) -> 
         IllegalMove: not now; the sentence says why.
     """
     verb = Verb.RETRY_FROM if step else Verb.RETRY
-    return _give(job_id, Command(verb, by=who.by, step=storable(step, field="step", longest=100), wipe=wipe), who)
+    step = storable(step, field="step", longest=100)
+    return _give(job_id, Command(verb, by=who.by, step=step, wipe=wipe, reason=_said(reason)), who)
 
 
 def cancel(job_id: int, who: Operator, *, reason: str = "") -> str:

@@ -62,6 +62,7 @@ def test_a_whole_life(api: Served) -> None:
         ("addresses", {"count": 1, "family": "ipx"}, 422, "family"),
         ("password", {"password": ""}, 422, "password is empty"),
         ("reinstall", {"confirm": "srv2.example.net"}, 422, "write the hostname"),
+        ("reinstall", {"confirm": "yes"}, 422, "write the hostname"),
         ("reinstall", {"confirm": "srv1.example.net", "os": "Plan9"}, 422, "is not offered"),
         ("power", {"state": "purple"}, 422, "state"),
     ],

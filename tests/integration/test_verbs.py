@@ -218,6 +218,25 @@ def test_a_running_job_is_held_and_goes_on_after_a_retry(site: Site) -> None:
     assert server.owner is None
 
 
+@pytest.mark.parametrize(("reason", "told"), [("new disk", "retry by ops: new disk"), ("", "retry by ops")])
+def test_a_retry_is_told_with_its_reason_where_it_has_one(site: Site, reason: str, told: str) -> None:
+    site.package()
+    site.world.add_server("101").install_ends = [InstallEnd.HANGS]
+    job = site.order().job_id
+    site.run(lambda: standing_at(site, "install_os"))
+    operate.hold(job, who(site), reason="the disk is changed")
+    site.run(lambda: held(site))
+
+    def commanded() -> list[str]:
+        rows = site.database.rows("SELECT text FROM event WHERE kind = 'commanded' ORDER BY id")
+        return [row["text"] for row in rows]
+
+    operate.retry(job, who(site), reason=reason)
+    site.run(lambda: len(commanded()) > 1)
+
+    assert commanded() == ["hold by ops: the disk is changed", told]
+
+
 def test_a_queued_job_is_held_and_let_go(site: Site) -> None:
     site.package()
     job = site.order().job_id
