@@ -114,6 +114,7 @@ class Storm:
         for place in self.town.places:
             place.control.clear_faults()
             place.control.restore()
+            _free_links(place)
         if BEAT_ON.split()[0] not in self.town.children:
             self.town.beat()
         if MAIL_ON.split()[0] not in self.town.children:
@@ -324,6 +325,14 @@ def _take_or_give_back(place: Place, draw: random.Random) -> None:
         place.control.change_server(server["id"], owner=None, domain="free.ds")
     elif not server["owner"]:
         place.control.change_server(server["id"], owner=RIVAL, domain="rival.example.net")
+
+
+def _free_links(place: Place) -> None:
+    """Let a technician look after the switch ports that hang: nothing else ends that."""
+    for server in place.control.servers():
+        hung = [{"id": link["id"], "in_progress": False} for link in server["links"] if link["in_progress"]]
+        if hung:
+            place.control.change_server(server["id"], links=hung)
 
 
 def _sellable(server: Json) -> bool:

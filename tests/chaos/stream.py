@@ -33,9 +33,10 @@ LIST_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
     ("cut", {"variant": "row", "row": 3}, 0.005),
 )
 LISTS = ["server", "iplist", "user"]
+LATE = 1.2  #: seconds: a minute, scaled as the steps are
 #: of acts alone
 ACT_FAULTS: tuple[tuple[str, dict[str, object], float], ...] = (
-    ("late", {"delay": 3.0}, 0.010),
+    ("late", {"delay": LATE}, 0.010),
     ("silent", {}, 0.008),
 )
 #: inside the data centre, a draw an operation

@@ -49,7 +49,9 @@ SPANS = {
 #: longer in proportion than all else, so that a busy machine does not make a good server look bad; what nobody saw
 #: waits for its deadline: that must fit into the time after the storm
 POLICIES: dict[str, dict[str, float]] = {
-    **{name: {"deadline": 45.0} for name in STEPS if not name.startswith("ask_")},
+    # an act is looked at again when the latest effect would show: the limit of its call, and `stream.LATE`
+    **{name: {"deadline": 45.0, "settle": 3.0} for name in STEPS if not name.startswith("ask_")},
+    "ping": {"deadline": 45.0},
     "install_os": {"settle": 5.0, "deadline": 60.0},
 }
 WORKERS = ("steps-1", "steps-2", "control-1", "control-2")
