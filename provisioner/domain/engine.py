@@ -254,7 +254,7 @@ def _looked(around: _Around, outcome: Look, reading_at: datetime | None) -> Deci
             return _begin(around, row, memo, records)
         case NotBegun():
             return _no_effect(around, reading_at, late=late)
-        case Wait(reason) | Unknown(reason) if late:
+        case Wait(reason, well=False) | Unknown(reason) if late:
             return _fail(around, FailureClass.UNKNOWN, f"deadline passed: {reason}")
         case Wait(reason, until, seen, listed, soon):
             state = StepState.PENDING if pending else StepState.ACTING

@@ -111,6 +111,7 @@ class Wait:
     seen: Memo = field(default_factory=dict)
     listed: bool = False  #: the answer will come from a list reading
     soon: bool = False  #: and the list should be read often until then
+    well: bool = False  #: what was seen is as it should be: no deadline is judged by it, however late we look
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,14 @@ class Ping:
         now, since = ctx.clock.now(), ctx.row.seen.get("since")
         if since is None or ctx.row.seen.get("key") != key:
             seen = {"since": now.isoformat(), "key": key}
-            return Wait("it answers; a second look follows", until=now + ctx.policy.settle, seen=seen)
+            return Wait(
+                "it answers; a second look follows", until=now + ctx.policy.settle, seen=seen, well=since is None
+            )
         if now < datetime.fromisoformat(since) + ctx.policy.settle:
             return Wait(
                 "it answers; a second look follows",
                 until=datetime.fromisoformat(since) + ctx.policy.settle,
+                well=True,
             )
         return Done(f"answers {ctx.package.probe}, twice")
 

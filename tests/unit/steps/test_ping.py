@@ -168,6 +168,21 @@ def test_a_silent_host_is_given_up_at_the_deadline_although_nobody_reads_the_lis
     assert decision.rows[0].reason_class is FailureClass.UNKNOWN
 
 
+@pytest.mark.parametrize(("second", "ends"), [(NEW, StepState.DONE), (THIRD, StepState.FAILED)])
+def test_a_host_that_answers_is_looked_at_twice_although_nobody_looked_before_the_deadline(
+    second: str, ends: StepState
+) -> None:
+    def judged(row: StepRow, outcome: Look, now: float) -> StepRow:
+        return decide(an_attempt(pos=7), a_recipe(row), Looked(outcome, at(now), at(now)), recipes.policies()).rows[0]
+
+    row = a_step_row("ping", deadline_at=at(100))  # our workers were away for an hour
+    once = judged(row, look(row, now=3700), 3700)
+    early = judged(once, look(once, now=3701), 3701)
+    last = judged(early, look(early, now=3700 + SETTLE, key=second), 3700 + SETTLE)
+
+    assert (once.state, early.state, last.state) == (StepState.PENDING, StepState.PENDING, ends)
+
+
 def test_a_ping_never_acts() -> None:
     with pytest.raises(NotImplementedError):
         STEP.do(a_context(STEP))
