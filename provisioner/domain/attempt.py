@@ -122,6 +122,10 @@ class Command:
     wipe: bool = False  #: the operator accepts that disks are wiped again
     release: bool = False  #: swap: give the server back instead of quarantining it
 
+    def told(self, done: str = "") -> str:
+        """Give what the timeline says: *done*, else the verb; by whom, and why if they said so."""
+        return f"{done or self.verb} by {self.by}" + (f": {self.reason}" if self.reason else "")
+
 
 class Result(StrEnum):
     """How an attempt ended."""

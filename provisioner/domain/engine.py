@@ -646,11 +646,7 @@ def _commanded(around: _Around, command: Command) -> Decision:
     why_not = refusal(command, around.attempt, around.steps, around.policies)
     if why_not:
         return _refused(around, command, why_not)
-    given = Event(
-        EventKind.COMMANDED,
-        f"{command.verb} by {command.by}" + (f": {command.reason}" if command.reason else ""),
-        {"verb": command.verb},
-    )
+    given = Event(EventKind.COMMANDED, command.told(), {"verb": command.verb})
     around = replace(around, attempt=replace(around.attempt, command=None, deliveries=0))
     decision = _obey(around, command)
     return replace(decision, events=(given, *decision.events))
@@ -670,7 +666,7 @@ def _obey(around: _Around, command: Command) -> Decision:
             reason = f"cancelled by {command.by}"
             return _undo(around, _give_up(around, reason), None, reason, given_up=Verb.CANCEL)
         case Verb.HOLD:
-            return _hold(around, row, f"held by {command.by}: {command.reason}")
+            return _hold(around, row, command.told("held"))
         case Verb.INTERRUPT:
             attempt = replace(around.attempt, given_up=Verb.INTERRUPT, reason=command.reason)
             then = Then.LOOK if row.state is StepState.UNSURE else Then.PROCEED
@@ -679,7 +675,7 @@ def _obey(around: _Around, command: Command) -> Decision:
             reason = f"cancelled by {command.by}"
             return _compensate(around, _give_up(around, reason), None, reason, given_up=Verb.CANCEL, final=RELEASE)
         case Verb.SWAP:
-            reason = f"swapped by {command.by}: {command.reason}"
+            reason = command.told("swapped")
             final = RELEASE if command.release else QUARANTINE
             return _compensate(around, _give_up(around, reason), None, reason, given_up=Verb.SWAP, final=final)
         case Verb.SKIP:
@@ -688,7 +684,7 @@ def _obey(around: _Around, command: Command) -> Decision:
                 row,
                 state=StepState.SKIPPED,
                 ended_at=around.now,
-                outcome=f"skipped by {command.by}: {command.reason}",
+                outcome=command.told("skipped"),
             )
             return _advance(replace(around, attempt=attempt), skipped)
         case Verb.RETRY:

@@ -338,7 +338,7 @@ class ServicesStore:
         session.rows(SPEND_LATER, job=job["id"])
         if job["kind"] in WANTING:
             restate(session, job["service_id"], JobKind(job["kind"]), job["params"].get("reason", ""))
-        _tell(session, job, "commanded", f"cancel by {given.by}: {given.reason}", {"verb": "cancel"})
+        _tell(session, job, "commanded", given.told(), {"verb": "cancel"})
         _tell(session, job, "job_ended", f"job cancelled: {reason}", {})
         session.rows(NEXT_JOB, service=job["service_id"])
 
@@ -347,8 +347,8 @@ class ServicesStore:
         if job["state"] != JobState.QUEUED:
             raise IllegalMove(f"job {job['id']} is {job['state']}; there is nothing to hold")
         if not dry:
-            session.rows(HOLD_QUEUED, job=job["id"], reason=f"held by {given.by}: {given.reason}")
-            _tell(session, job, "commanded", f"hold by {given.by}: {given.reason}", {"verb": "hold"})
+            session.rows(HOLD_QUEUED, job=job["id"], reason=given.told("held"))
+            _tell(session, job, "commanded", given.told(), {"verb": "hold"})
 
     @staticmethod
     def _anew(session: Session, job: Row, given: Command, *, dry: bool) -> None:
@@ -384,7 +384,7 @@ class ServicesStore:
         else:
             reasons = None if wanted.suspended_by is None else as_json(sorted(wanted.suspended_by))
             session.rows(WANT, service=job["service_id"], desired=wanted.desired, suspended_by=reasons)
-        _tell(session, job, "commanded", f"retry by {given.by}: {given.reason}", {"verb": "retry"})
+        _tell(session, job, "commanded", given.told(), {"verb": "retry"})
 
 
 def _stays(session: Session, job: Row, given: Command) -> str:
