@@ -68,10 +68,11 @@ def test_a_message_goes_out_by_itself_also_when_its_worker_was_killed(database_u
         site.children.signal("control", signal.SIGKILL)
         with site.database.transaction() as session:
             connections.heal(session, 1, ["reinstall_only"])
-        site.wait(lambda: len(server.mails) >= 2, 30)
+        site.wait(lambda: server.mails[-1]["References"] is not None, 30)
 
         assert site.children.pid("control") != pid
-        assert server.mails[1]["References"] == server.mails[0]["Message-ID"]
+        # what was not known to be sent when the worker died is sent once more, under the same id
+        assert {mail["References"] or mail["Message-ID"] for mail in server.mails} == {server.mails[0]["Message-ID"]}
 
 
 def test_a_mail_server_that_hangs_holds_up_one_slot_and_nothing_else(database_url: str, state_dir: Path) -> None:
