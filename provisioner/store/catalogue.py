@@ -200,7 +200,7 @@ class CatalogueStore:
             "admin": admin,
             "secret": session.value(NEW_SEALED, ciphertext=sealed[0], key_id=sealed[1]) if sealed else None,
         }
-        old = session.row(f"{CONNECTION} FOR UPDATE", name=given.name)
+        old = session.row(f"{CONNECTION} FOR NO KEY UPDATE", name=given.name)
         if old is None:
             found = int(session.value(NEW_CONNECTION, **values))
         else:
@@ -245,7 +245,7 @@ class CatalogueStore:
 
     def _change(self, name: str, change: Callable[[Session, Row], None]) -> None:
         with self._db.transaction() as session:
-            row = session.row(f"{CONNECTION} FOR UPDATE", name=name)
+            row = session.row(f"{CONNECTION} FOR NO KEY UPDATE", name=name)
             if row is None:
                 raise NotFound(f"no connection {name!r}")
             change(session, row)

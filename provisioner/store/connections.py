@@ -1,4 +1,9 @@
-"""The state of a connection as the engine changes it: restricted, paused, healed, woken; SQL and its callers."""
+"""
+The state of a connection as the engine changes it: restricted, paused, healed, woken; SQL and its callers.
+
+Its row is locked `FOR NO KEY UPDATE`: who wrote a row that refers to it holds its key, and two who had written one and
+then both wanted it whole would wait for each other.
+"""
 
 from collections.abc import Iterable
 
@@ -6,6 +11,9 @@ from provisioner.domain.events import EventKind
 from provisioner.domain.spans import Spans
 from provisioner.store.database import Session, as_json
 from provisioner.store.quarantine import blameless
+
+RESTRICTED = """
+SELECT restricted_step FROM connection WHERE id = %(id)s FOR NO KEY UPDATE"""
 
 TELL = """
 WITH n AS (UPDATE connection SET next_seq = next_seq + 1 WHERE id = %(id)s RETURNING next_seq - 1 AS seq)
@@ -45,7 +53,8 @@ UPDATE connection SET away_count = away_count + %(away)s, denied_count = denied_
 #: back: no deadline ran meanwhile, everybody takes a fresh look, spread over a few seconds
 RESUME = """
 WITH was AS MATERIALIZED (
-  SELECT id, paused_at, clock_timestamp() AS now FROM connection WHERE id = %(id)s AND state = 'paused' FOR UPDATE),
+  SELECT id, paused_at, clock_timestamp() AS now FROM connection WHERE id = %(id)s AND state = 'paused'
+     FOR NO KEY UPDATE),
 back AS (
   UPDATE connection SET paused_at = NULL, paused_by = '', pause_reason = '', away_count = 0, denied_count = 0,
          state = CASE WHEN restricted_step <> '' THEN 'restricted' ELSE 'active' END
@@ -74,7 +83,9 @@ def tell(session: Session, connection_id: int, kind: EventKind, text: str, **dat
 
 def restrict(session: Session, connection_id: int, step: str, reason: str, spans: Spans) -> None:
     """Take no new claims for recipes with *step* until a canary has passed it; one message a restriction."""
-    before = session.value("SELECT restricted_step FROM connection WHERE id = %(id)s FOR UPDATE", id=connection_id)
+    before = session.value(
+        "SELECT restricted_step FROM connection WHERE id = %(id)s FOR NO KEY UPDATE", id=connection_id
+    )
     values = {"id": connection_id, "step": step, "reason": reason, "first": spans.canary, "most": spans.canary_most}
     if session.row(RESTRICT, **values) and before != step:
         text = f"{step} fails for the place's fault: {reason}"
@@ -84,7 +95,9 @@ def restrict(session: Session, connection_id: int, step: str, reason: str, spans
 
 def heal(session: Session, connection_id: int, steps: Iterable[str]) -> None:
     """Forget failures of *steps*; lift a restriction that named one of them."""
-    before = session.value("SELECT restricted_step FROM connection WHERE id = %(id)s FOR UPDATE", id=connection_id)
+    before = session.value(
+        "SELECT restricted_step FROM connection WHERE id = %(id)s FOR NO KEY UPDATE", id=connection_id
+    )
     names = list(steps)
     session.rows(HEAL, id=connection_id, steps=names)
     if before in names:
@@ -100,7 +113,7 @@ def pause(session: Session, connection_id: int, by: str, reason: str) -> None:
 
 def resume(session: Session, connection_id: int, *, spread_seconds: float = 2.0) -> None:
     """Go on after a pause: paused time is added to every deadline that stood."""
-    state = session.value("SELECT state FROM connection WHERE id = %(id)s FOR UPDATE", id=connection_id)
+    state = session.value("SELECT state FROM connection WHERE id = %(id)s FOR NO KEY UPDATE", id=connection_id)
     if state == "paused":
         session.rows(RESUME, id=connection_id, spread=spread_seconds)
         session.rows(REPLAN, id=connection_id)

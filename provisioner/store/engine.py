@@ -545,7 +545,7 @@ class EngineStore:
         """Count servers on which *step* failed lately without a success between, this one included."""
         with self._db.transaction() as session:
             found = session.value(
-                "SELECT failures -> %(step)s FROM connection WHERE id = %(id)s FOR UPDATE",
+                "SELECT failures -> %(step)s FROM connection WHERE id = %(id)s FOR NO KEY UPDATE",
                 id=touched.connection_id,
                 step=step,
             )

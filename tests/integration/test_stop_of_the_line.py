@@ -1,14 +1,17 @@
 """A fault of the place does not eat the stock, and quarantine has a way back; judged by the fake data centre."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
 
 from provisioner.domain.server import AddressRow, Family, RowRef
+from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
 from provisioner.drivers.fake import FakeServer, InstallEnd
 from provisioner.errors import Denied, IllegalMove, NotFound, PoolEmpty, Unreachable
+from provisioner.store import connections
+from provisioner.store.database import Session
 from provisioner.usecases import servers
 from provisioner.usecases.recipes import recipe
 from tests.site import Site
@@ -272,3 +275,29 @@ def test_a_released_server_that_is_sold_again_belongs_to_the_new_order(site: Sit
 
     assert site.job(job)["state"] == "succeeded", site.trail()
     assert server.owner not in (None, site.world.administrator.ref)
+
+
+STRIKE = """
+WITH c AS (INSERT INTO claim (connection_id, server_ref, state, note_token)
+           VALUES (1, '101', 'quarantined', 'x') RETURNING id)
+INSERT INTO quarantine (connection_id, server_ref, claim_id, step, reason)
+SELECT 1, '101', id, 'ping', 'silent' FROM c"""
+
+
+JUDGED: Mapping[str, Callable[[Session, Spans], None]] = {
+    "restrict": lambda session, spans: connections.restrict(session, 1, "ping", "all fail", spans),
+    "heal": lambda session, _: connections.heal(session, 1, ["ping"]),
+    "resume": lambda session, _: connections.resume(session, 1),
+}
+
+
+@pytest.mark.parametrize("then", JUDGED)
+def test_who_takes_a_server_out_of_sale_keeps_nobody_from_judging_the_place(site: Site, then: str) -> None:
+    # two who have both done the one and want the other would wait for each other: one touch would be lost
+    other = site.database.engine.raw_connection()
+    other.cursor().execute(f"BEGIN; {STRIKE}")
+    with site.database.transaction() as session:
+        session.rows("SET LOCAL lock_timeout = '5s'")
+        JUDGED[then](session, site.spans)
+    other.cursor().execute("ROLLBACK")
+    other.close()
