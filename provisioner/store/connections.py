@@ -83,9 +83,7 @@ def tell(session: Session, connection_id: int, kind: EventKind, text: str, **dat
 
 def restrict(session: Session, connection_id: int, step: str, reason: str, spans: Spans) -> None:
     """Take no new claims for recipes with *step* until a canary has passed it; one message a restriction."""
-    before = session.value(
-        "SELECT restricted_step FROM connection WHERE id = %(id)s FOR NO KEY UPDATE", id=connection_id
-    )
+    before = session.value(RESTRICTED, id=connection_id)
     values = {"id": connection_id, "step": step, "reason": reason, "first": spans.canary, "most": spans.canary_most}
     if session.row(RESTRICT, **values) and before != step:
         text = f"{step} fails for the place's fault: {reason}"
@@ -95,9 +93,7 @@ def restrict(session: Session, connection_id: int, step: str, reason: str, spans
 
 def heal(session: Session, connection_id: int, steps: Iterable[str]) -> None:
     """Forget failures of *steps*; lift a restriction that named one of them."""
-    before = session.value(
-        "SELECT restricted_step FROM connection WHERE id = %(id)s FOR NO KEY UPDATE", id=connection_id
-    )
+    before = session.value(RESTRICTED, id=connection_id)
     names = list(steps)
     session.rows(HEAL, id=connection_id, steps=names)
     if before in names:
