@@ -10,7 +10,6 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def _run(town: Town, options: argparse.Namespace, size: Size) -> int:
     stuck = storm.calm(STILL, size.most)
     say(f"{time.monotonic() - began:6.1f} s  nothing moves" if not stuck else f"still under way: {len(stuck)}")
     listener.stop()
-    found = {ref: _service(town, ref) for ref in storm.refs.values()}
+    found = {ref: town.api.look(f"/v1/services/{ref}") for ref in storm.refs.values()}
     services = {ref: service for ref, service in found.items() if service is not None}
     secrets = [*storm.planted(size.orders), ADMIN_PASSWORD, *town.tokens, *_made(town, services)]
     verdict = judge.judge(town, services, secrets, person.retries, technician)
@@ -94,16 +93,6 @@ def _run(town: Town, options: argparse.Namespace, size: Size) -> int:
         for line in report.lines(told, storm, verdict):
             _say(line)
     return 0 if verdict.clean else 1
-
-
-def _service(town: Town, ref: str) -> Json | None:
-    """Give what billing is told of a service; None when it is told that there is none."""
-    try:
-        return town.api.get(f"/v1/services/{ref}")
-    except ApiError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            return None
-        raise
 
 
 def _made(town: Town, services: dict[str, Json]) -> list[str]:
@@ -130,9 +119,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="200 orders in under five minutes")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same orders and faults")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
-    parser.add_argument(
-        "--plant", default="", metavar="BUG", help="plant a bug of tests/chaos/planted.py: is it found?"
-    )
+    parser.add_argument("--plant", default="", metavar="BUG", help="plant a bug of tests/chaos/plants.py: is it found?")
     parser.add_argument(
         "--database-url", default="", metavar="URL", help="an empty PostgreSQL database, instead of ours"
     )
