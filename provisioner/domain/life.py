@@ -250,9 +250,8 @@ def _ordinary(standing: Standing, wish: Wish) -> Arrival:
         if same := next(equal, None):
             return Arrival(same=same.id)
     live = standing.live
-    again = wish.kind is JobKind.CHANGE_PASSWORD and live is not None and live.kind is wish.kind
-    if live is not None and again and live.phase is Phase.STUCK:  # the panel refused it: another one is the mend
-        return Arrival(supersede=(live.id,))
+    if live and live.kind is wish.kind is JobKind.CHANGE_PASSWORD and live.phase is Phase.STUCK:
+        return Arrival(supersede=(live.id,))  # the panel refused it: another one is the mend
     return Arrival()
 
 

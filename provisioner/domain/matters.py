@@ -14,6 +14,7 @@ from typing import Any
 
 from provisioner.domain.events import EventKind
 from provisioner.domain.question import QuestionKind
+from provisioner.domain.server import RACK_MOST
 from provisioner.domain.states import JobKind, JobState
 from provisioner.errors import FailureClass
 
@@ -22,7 +23,6 @@ CLOSING = "[if closing answers]"  #: the same: begins a line that is sent only w
 TEXT_MOST = 1500  #: characters of an event's own words
 SUBJECT_MOST = 150
 SERVERS_MOST = 20
-RACK_MOST = 64  #: characters
 DESKS = ("email", "rt", "webhook")  #: kinds of desk that there are
 
 

@@ -38,6 +38,9 @@ class Family(StrEnum):
     IPV6 = "ipv6"
 
 
+RACK_MOST = 64  #: characters of a rack's name and unit that are kept
+
+
 @dataclass(frozen=True, slots=True)
 class ListedServer:
     """One row of a list reading: flags that change by themselves."""
@@ -49,7 +52,7 @@ class ListedServer:
     ip: str  #: main address, "" when the server has none
     owner: str  #: "" when nobody's; a name or an id, whatever the list shows
     mac: str = ""  #: "" where the list does not show it
-    rack: str = ""
+    rack: str = ""  #: name and unit, one line of at most `RACK_MOST`
     description: str = ""  #: hardware in the DCIM's words
     power: Power = Power.UNKNOWN
     power_error: bool = False  #: the last power act or reading failed

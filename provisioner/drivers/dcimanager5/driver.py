@@ -11,6 +11,7 @@ from typing import Final
 
 from provisioner.domain.connection import Endpoint
 from provisioner.domain.server import (
+    RACK_MOST,
     AddressRow,
     Capabilities,
     Family,
@@ -38,7 +39,6 @@ from provisioner.drivers.dcimanager5.client import (
 )
 from provisioner.errors import BadValue, Fatal, NoSuchObject, Unsure, Unusable
 
-RACK_MOST: Final = 64  #: characters of a rack's name and unit that are kept
 NO_OWNER: Final = "no_owner"  #: what the form calls nobody, D[W][P]
 ORDINARY_LEVELS: Final = frozenset({"16", "lvUser"})  #: in lists, when creating, D[W]
 RESENT: Final = ("mac", "name", "type")  #: `server.edit` wants them with every change, D[W]
