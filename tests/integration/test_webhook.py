@@ -204,6 +204,8 @@ def serve_tls(context: ssl.SSLContext) -> Callable[[socket.socket], None]:
         with suppress(OSError), context.wrap_socket(line, server_side=True) as wrapped:
             wrapped.recv(65536)
             wrapped.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            while wrapped.recv(65536):
+                """Read the rest: to close on what was not read takes the answer back."""
 
     return answer
 
