@@ -195,10 +195,10 @@ def test_what_test_installed_is_enough_for_the_demo(ready: Checkout) -> None:
 @pytest.mark.parametrize(
     ("options", "marks"),
     [
-        ([], "not stress and not long and not services"),
-        (["--all"], "not stress and not services"),
-        (["--services"], "not stress and not long"),
-        (["--all", "--services"], "not stress"),
+        ([], "not long and not services"),
+        (["--all"], "not services"),
+        (["--services"], "not long"),
+        (["--all", "--services"], ""),
     ],
 )
 def test_tools_come_before_tests_and_arguments_go_to_pytest(options: list[str], marks: str, ready: Checkout) -> None:

@@ -29,14 +29,14 @@ from tests.crowd import CrowdSite, crowd, wait_until
 from tests.ends import customers_with_two, half_way, history
 from tests.site import SHORT
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 SEED = 20260611
 RACES = 200  #: of each verb
 TAKEN = 20  #: of them, at least so many were not refused
 ORDERS, SERVERS = 24, 40
 HANDS, PROCESSES = 2, 2
-LIMIT = 400  #: of a machine that does much else
+LIMIT = 1500  #: seconds of a machine that does much else; one at rest takes one of them in thirty
 SILENCE = timedelta(seconds=5)
 LONGEST_PAUSE = 0.04  #: of a hand, so that a verb falls somewhere into a touch
 SPANS = replace(SHORT, reconcile=0.1, observe_short=0.1, observe_long=0.1, pass_over=0.1)
@@ -228,7 +228,7 @@ def test_every_verb_races_two_hundred_times_and_each_service_has_one_whole_serve
         raced = time.monotonic() - began
         assert troubles == []
         assert not any(thread.is_alive() for thread in threads), site.trail()
-        wait_until(lambda: at_rest(site), site.trail, seconds=240)
+        wait_until(lambda: at_rest(site), site.trail, seconds=600)
 
     pressed: Counter[str] = sum((hand.pressed for hand in hands), Counter())
     taken: Counter[str] = sum((hand.taken for hand in hands), Counter())
