@@ -599,6 +599,10 @@ class Planner(Protocol):
         """Take the next candidate for a job, or its own server; or say what it waits for; one commit."""
         ...
 
+    def look_again(self) -> int:
+        """Plan jobs anew whose server, place or hold is there or gone by now; returns how many."""
+        ...
+
     def to_observe(self) -> Sequence[int]:
         """Give connections whose list must be read now."""
         ...

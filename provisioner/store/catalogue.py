@@ -1,6 +1,5 @@
 """What an operator sets up, in PostgreSQL: connections, packages, tokens, and the secrets of services."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -19,7 +18,7 @@ from provisioner.store import rows
 from provisioner.store.connections import REPLAN, resume, tell
 from provisioner.store.database import Database, Row, Session, as_json
 from provisioner.store.endpoints import EndpointLoader
-from provisioner.store.planning import PLACES
+from provisioner.store.planning import FREE, PLACES
 
 CONNECTION = """
 SELECT connection.*, (SELECT d.name FROM department d WHERE d.id = in_charge) AS in_charge_name
@@ -90,14 +89,11 @@ SELECT %(id)s, wanted.id, wanted.priority FROM wanted
 RETURNING connection_id"""
 
 #: as planning chooses, without a lock
-WOULD_TAKE = """
+WOULD_TAKE = f"""
 SELECT v.connection_id, v.server_ref, v.listed ->> 'name' AS name, v.listed ->> 'ip' AS ip
   FROM unnest(%(places)s::bigint[]) WITH ORDINALITY AS p (id, priority)
   JOIN server_view v ON v.connection_id = p.id
- WHERE v.server_type = %(type)s AND v.barred = '' AND v.gone_from IS NULL
-   AND (v.passed_over_until IS NULL OR v.passed_over_until < clock_timestamp())
-   AND NOT EXISTS (SELECT FROM claim cl WHERE cl.connection_id = v.connection_id
-                      AND cl.server_ref = v.server_ref AND cl.state <> 'ended')
+ WHERE v.server_type = %(type)s AND {FREE}
  ORDER BY p.priority, v.trouble + v.passed_over_count, v.server_ref LIMIT 1"""
 
 NEW_CALLER = """
@@ -200,6 +196,8 @@ class CatalogueStore:
             "admin": admin,
             "secret": session.value(NEW_SEALED, ciphertext=sealed[0], key_id=sealed[1]) if sealed else None,
         }
+        if not given.enabled and (known := session.row(CONNECTION, name=given.name)) is not None:
+            resume(session, known["id"])
         old = session.row(f"{CONNECTION} FOR NO KEY UPDATE", name=given.name)
         if old is None:
             found = int(session.value(NEW_CONNECTION, **values))
@@ -213,7 +211,6 @@ class CatalogueStore:
             if session.row(ENABLE, id=found) is not None:
                 session.rows(REPLAN, id=found)
         else:
-            resume(session, found)
             session.rows(DISABLE, id=found)
         return found
 
@@ -223,32 +220,23 @@ class CatalogueStore:
 
     def pause(self, name: str, *, by: str, reason: str) -> None:
         """Stop all calls by hand."""
-
-        def change(session: Session, row: Row) -> None:
+        with self._db.transaction() as session:
+            row = session.row(f"{CONNECTION} FOR NO KEY UPDATE", name=name)
+            if row is None:
+                raise NotFound(f"no connection {name!r}")
             if row["state"] == ConnectionState.DISABLED:
                 raise IllegalMove(f"connection {name} is disabled; there is nothing to pause")
             session.rows(PAUSE_BY_HAND, id=row["id"], reason=reason)
             tell(session, row["id"], EventKind.CONNECTION_PAUSED, f"paused by {by}: {reason}", by="hand")
 
-        self._change(name, change)
-
     def resume(self, name: str, *, by: str, reason: str) -> None:
         """Go on after a pause, its time added to the deadlines; also after one that the engine made."""
-
-        def change(session: Session, row: Row) -> None:
-            if row["state"] != ConnectionState.PAUSED:
-                raise IllegalMove(f"connection {name} is {row['state']}, not paused")
-            tell(session, row["id"], EventKind.CONNECTION_HEALED, f"resumed by {by}: {reason}", by="hand")
-            resume(session, row["id"])
-
-        self._change(name, change)
-
-    def _change(self, name: str, change: Callable[[Session, Row], None]) -> None:
         with self._db.transaction() as session:
-            row = session.row(f"{CONNECTION} FOR NO KEY UPDATE", name=name)
+            row = session.row(CONNECTION, name=name)
             if row is None:
                 raise NotFound(f"no connection {name!r}")
-            change(session, row)
+            if not resume(session, row["id"], says=f"resumed by {by}: {reason}"):
+                raise IllegalMove(f"connection {name} is {row['state']}, not paused")
 
     # --- packages -------------------------------------------------------------------------------------------------
 

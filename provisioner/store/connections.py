@@ -1,8 +1,9 @@
 """
 The state of a connection as the engine changes it: restricted, paused, healed, woken; SQL and its callers.
 
-Its row is locked `FOR NO KEY UPDATE`: who wrote a row that refers to it holds its key, and two who had written one and
-then both wanted it whole would wait for each other.
+Its row comes last in the order of locks (service, job, attempt, step, claim, server, connection): whoever holds it
+waits for nobody. It is locked `FOR NO KEY UPDATE`: who wrote a row that refers to it holds its key, and two who had
+written one and then both wanted it whole would wait for each other.
 """
 
 from collections.abc import Iterable
@@ -50,11 +51,17 @@ UPDATE connection SET away_count = away_count + %(away)s, denied_count = denied_
        calls_failed = calls_failed + 1
  WHERE id = %(id)s RETURNING away_count, denied_count, state, name"""
 
+#: whose deadlines a pause moves; in one order, since two may do it
+PAUSED = """
+SELECT FROM attempt WHERE connection_id = %(id)s AND state <> 'ended' ORDER BY id FOR NO KEY UPDATE"""
+
+STATE = """
+SELECT state FROM connection WHERE id = %(id)s FOR NO KEY UPDATE"""
+
 #: back: no deadline ran meanwhile, everybody takes a fresh look, spread over a few seconds
 RESUME = """
 WITH was AS MATERIALIZED (
-  SELECT id, paused_at, clock_timestamp() AS now FROM connection WHERE id = %(id)s AND state = 'paused'
-     FOR NO KEY UPDATE),
+  SELECT id, paused_at, clock_timestamp() AS now FROM connection WHERE id = %(id)s AND state = 'paused'),
 back AS (
   UPDATE connection SET paused_at = NULL, paused_by = '', pause_reason = '', away_count = 0, denied_count = 0,
          state = CASE WHEN restricted_step <> '' THEN 'restricted' ELSE 'active' END
@@ -69,11 +76,14 @@ UPDATE step SET deadline_at = step.deadline_at + (was.now - was.paused_at)
  WHERE attempt.connection_id = was.id AND attempt.state <> 'ended' AND step.attempt_id = attempt.id
    AND step.pos = attempt.pos AND step.deadline_at IS NOT NULL"""
 
+#: jobs that somebody holds are passed by: `look_again` finds those whose wait is over
 REPLAN = """
-UPDATE job SET plan_at = clock_timestamp()
-  FROM service s
- WHERE s.id = job.service_id AND job.state = 'queued' AND job.waits_for IN ('site', 'stock')
-   AND s.package -> 'connections' ? (SELECT name FROM connection WHERE id = %(id)s)"""
+WITH over AS (
+  SELECT j.id FROM job j JOIN service s ON s.id = j.service_id
+   WHERE j.state = 'queued' AND j.waits_for IN ('site', 'stock')
+     AND s.package -> 'connections' ? (SELECT name FROM connection WHERE id = %(id)s)
+     FOR UPDATE OF j SKIP LOCKED)
+UPDATE job SET plan_at = clock_timestamp() FROM over WHERE job.id = over.id"""
 
 
 def tell(session: Session, connection_id: int, kind: EventKind, text: str, **data: object) -> None:
@@ -83,12 +93,12 @@ def tell(session: Session, connection_id: int, kind: EventKind, text: str, **dat
 
 def restrict(session: Session, connection_id: int, step: str, reason: str, spans: Spans) -> None:
     """Take no new claims for recipes with *step* until a canary has passed it; one message a restriction."""
+    blameless(session, connection_id, step)
     before = session.value(RESTRICTED, id=connection_id)
     values = {"id": connection_id, "step": step, "reason": reason, "first": spans.canary, "most": spans.canary_most}
     if session.row(RESTRICT, **values) and before != step:
         text = f"{step} fails for the place's fault: {reason}"
         tell(session, connection_id, EventKind.CONNECTION_RESTRICTED, text, step=step)
-    blameless(session, connection_id, step)
 
 
 def heal(session: Session, connection_id: int, steps: Iterable[str]) -> None:
@@ -107,10 +117,19 @@ def pause(session: Session, connection_id: int, by: str, reason: str) -> None:
         tell(session, connection_id, EventKind.CONNECTION_PAUSED, reason, by=by)
 
 
-def resume(session: Session, connection_id: int, *, spread_seconds: float = 2.0) -> None:
-    """Go on after a pause: paused time is added to every deadline that stood."""
-    state = session.value("SELECT state FROM connection WHERE id = %(id)s FOR NO KEY UPDATE", id=connection_id)
-    if state == "paused":
-        session.rows(RESUME, id=connection_id, spread=spread_seconds)
-        session.rows(REPLAN, id=connection_id)
-        tell(session, connection_id, EventKind.CONNECTION_HEALED, "the place is back")
+def lock_attempts(session: Session, connection_id: int) -> None:
+    """Lock the attempts whose deadlines `resume` moves, before other locks on attempts of the place are taken."""
+    session.rows(PAUSED, id=connection_id)
+
+
+def resume(
+    session: Session, connection_id: int, *, says: str = "the place is back", spread_seconds: float = 2.0
+) -> bool:
+    """Go on after a pause: paused time is added to every deadline that stood; False if there was none."""
+    lock_attempts(session, connection_id)
+    if session.value(STATE, id=connection_id) != "paused":
+        return False
+    session.rows(RESUME, id=connection_id, spread=spread_seconds)
+    session.rows(REPLAN, id=connection_id)
+    tell(session, connection_id, EventKind.CONNECTION_HEALED, says)
+    return True

@@ -299,11 +299,11 @@ class EngineStore:
                 self._record(session, touched, decision)
                 if _turns_back(touched, decision):
                     session.rows("UPDATE job SET state = 'compensating' WHERE id = %(job)s", job=touched.job_id)
-                if _heals(touched, decision):
-                    heal(session, touched.connection_id, _done_names(decision))
                 if decision.attempt.interrupted:
                     session.rows("UPDATE job SET state = 'interrupted' WHERE id = %(job)s", job=touched.job_id)
                     session.rows(NEXT_JOB, service=touched.service_id)
+                if _heals(touched, decision):  # the place's row comes last
+                    heal(session, touched.connection_id, _done_names(decision))
         else:
             saved = self._db.row(SAVE, **values)
         if saved is None:
@@ -366,9 +366,6 @@ class EngineStore:
             self._record(session, touched, decision)
             self._conclude_job(session, touched, conclusion)
             self._conclude_claim(session, touched, decision, conclusion)
-            if conclusion.restrict:
-                failed = _failed_name(touched, decision)
-                restrict(session, touched.connection_id, failed, decision.attempt.reason, self._spans)
             if conclusion.pass_over:
                 session.rows(
                     PASSED_OVER,
@@ -379,8 +376,11 @@ class EngineStore:
                 )
             if conclusion.release_job:
                 self._go_on_releasing(session, touched, decision)
-            if _heals(touched, decision):
+            if _heals(touched, decision):  # the place's row comes last
                 heal(session, touched.connection_id, _done_names(decision))
+            if conclusion.restrict:
+                failed = _failed_name(touched, decision)
+                restrict(session, touched.connection_id, failed, decision.attempt.reason, self._spans)
 
     def _conclude_job(self, session: Session, touched: Touched, conclusion: Conclusion) -> None:
         session.rows(

@@ -9,9 +9,11 @@ UPDATE package SET held_reason = %(reason)s WHERE name = %(name)s RETURNING id""
 LOCATION = """
 UPDATE connection SET held_reason = %(reason)s WHERE coalesce(nullif(location, ''), name) = %(name)s RETURNING id"""
 
-#: whoever waited for a hold, and for none of its own, is judged anew
+#: whoever waited for a hold, and for none of its own, is judged anew; `look_again` finds those that somebody holds
 REPLAN = """
-UPDATE job SET plan_at = clock_timestamp() WHERE state = 'queued' AND waits_for = 'hold' AND held_reason = ''"""
+WITH over AS (
+  SELECT id FROM job WHERE state = 'queued' AND waits_for = 'hold' AND held_reason = '' FOR UPDATE SKIP LOCKED)
+UPDATE job SET plan_at = clock_timestamp() FROM over WHERE job.id = over.id"""
 
 
 class HoldsStore:

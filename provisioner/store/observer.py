@@ -9,7 +9,7 @@ from provisioner.domain.spans import Spans
 from provisioner.domain.stock import bars, sentence, trouble, twins
 from provisioner.ports import Observation, Wakeup
 from provisioner.store import rows
-from provisioner.store.connections import COUNT_TROUBLE, pause, resume
+from provisioner.store.connections import COUNT_TROUBLE, lock_attempts, pause, resume
 from provisioner.store.database import Database, Row, Session, as_json
 from provisioner.store.messages import SEND, wakeup
 
@@ -54,22 +54,25 @@ UPDATE connection SET observed_from = %(began)s, observe_owner = NULL, observe_l
 #: that begins after an instant which has come. An attempt that waits has a claim that lives: by that the index is found
 #: which holds no ended ones
 WOKEN = """
-UPDATE attempt a SET state = 'ready', awaits = NULL, wake_distance = %(grace)s,
+WITH due AS (
+  SELECT a.id FROM attempt a JOIN claim cl ON cl.id = a.claim_id AND cl.connection_id = a.connection_id
+    JOIN server_view v ON v.connection_id = cl.connection_id AND v.server_ref = cl.server_ref
+   WHERE a.connection_id = %(id)s AND a.awaits IS NOT NULL AND a.state = 'waiting' AND cl.state <> 'ended'
+     AND (v.changed_from > a.seen_from OR a.resume_at <= %(began)s)
+   ORDER BY a.id FOR NO KEY UPDATE OF a)
+UPDATE attempt SET state = 'ready', awaits = NULL, wake_distance = %(grace)s,
        resume_at = clock_timestamp() + %(grace)s * interval '1 s'
-  FROM claim cl JOIN server_view v ON v.connection_id = cl.connection_id AND v.server_ref = cl.server_ref
- WHERE a.connection_id = %(id)s AND a.awaits IS NOT NULL AND a.state = 'waiting' AND cl.id = a.claim_id
-   AND cl.connection_id = a.connection_id AND cl.state <> 'ended'
-   AND (v.changed_from > a.seen_from OR a.resume_at <= %(began)s)
-RETURNING a.id"""
+  FROM due WHERE attempt.id = due.id RETURNING attempt.id"""
 
-#: stock may have appeared, or the list that planning waited for is there
+#: stock may have appeared, or the list that planning waited for is there; in one order, since two places may say so
 PLANNED = """
-UPDATE job SET plan_at = clock_timestamp()
-  FROM service s
- WHERE s.id = job.service_id AND job.state = 'queued'
-   AND s.package -> 'connections' ? (SELECT name FROM connection WHERE id = %(id)s)
-   AND (job.plan_at IS NOT NULL
-        OR (job.waits_for = 'stock' AND s.package ->> 'server_type' = ANY(%(types)s)))"""
+WITH due AS (
+  SELECT j.id FROM job j JOIN service s ON s.id = j.service_id
+   WHERE j.state = 'queued' AND s.package -> 'connections' ? (SELECT name FROM connection WHERE id = %(id)s)
+     AND (j.plan_at IS NOT NULL
+          OR (j.waits_for = 'stock' AND s.package ->> 'server_type' = ANY(%(types)s)))
+   ORDER BY j.id FOR UPDATE OF j)
+UPDATE job SET plan_at = clock_timestamp() FROM due WHERE job.id = due.id"""
 
 FAILED = """
 UPDATE connection SET observe_owner = NULL, observe_lease_until = NULL, observe_error = %(reason)s
@@ -97,6 +100,8 @@ class ObserverStore:
             known = {row["server_ref"]: row for row in session.rows(VIEWS, id=connection)}
             types = self._write(session, connection, began, listing, known)
             session.rows(PLANNED, id=connection, types=types)
+            if observation.probing:
+                lock_attempts(session, connection)
             found = session.rows(WOKEN, id=connection, began=began, grace=self._spans.wake_grace)
             # the connection's row comes last in the lock order; until then the lease alone keeps others out
             if observation.probing:

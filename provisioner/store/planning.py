@@ -30,27 +30,32 @@ SELECT j.id, j.kind, j.params, j.service_id, j.stock_since, j.waits_for, j.held_
  WHERE j.id = %(job)s AND j.state = 'queued' AND j.plan_at <= clock_timestamp()
    FOR UPDATE OF s, j SKIP LOCKED"""
 
-#: places that may be asked: active ones, and a restricted one whose canary is due and that has none under way
-PLACES = """
+#: of c (connection): it may be asked, being active, or restricted with its canary due and none under way
+OPEN = """
+c.held_reason = '' AND (c.state = 'active'
+    OR (c.state = 'restricted' AND c.canary_at <= clock_timestamp()
+        AND NOT EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.state <> 'ended' AND a.canary)))"""
+
+#: of v (server_view): nobody has it, and nothing bars it
+FREE = """
+v.barred = '' AND v.gone_from IS NULL
+   AND (v.passed_over_until IS NULL OR v.passed_over_until < clock_timestamp())
+   AND NOT EXISTS (SELECT FROM claim cl WHERE cl.connection_id = v.connection_id
+                      AND cl.server_ref = v.server_ref AND cl.state <> 'ended')"""
+
+PLACES = f"""
 SELECT c.id, c.name, c.state, c.restricted_step, c.canary_at, c.paused_by, p.priority::int AS priority,
        c.observed_from IS NULL OR c.observed_from < clock_timestamp() - %(age)s * interval '1 s' AS stale,
-       c.held_reason,
-       c.held_reason = '' AND (c.state = 'active'
-         OR (c.state = 'restricted' AND c.canary_at <= clock_timestamp()
-             AND NOT EXISTS (SELECT FROM attempt a WHERE a.connection_id = c.id AND a.state <> 'ended' AND a.canary)))
-         AS open
+       c.held_reason, {OPEN} AS open
   FROM jsonb_each_text(%(connections)s::jsonb) AS p (name, priority) JOIN connection c ON c.name = p.name
  ORDER BY priority, c.id"""
 
 #: by the place's priority, those with trouble behind them last, spread so that two orders do not fight for one
-CANDIDATE = """
+CANDIDATE = f"""
 SELECT v.connection_id, v.server_ref
   FROM unnest(%(places)s::bigint[]) WITH ORDINALITY AS p (id, priority)
   JOIN server_view v ON v.connection_id = p.id
- WHERE v.server_type = %(type)s AND v.barred = '' AND v.gone_from IS NULL
-   AND (v.passed_over_until IS NULL OR v.passed_over_until < clock_timestamp())
-   AND NOT EXISTS (SELECT FROM claim cl WHERE cl.connection_id = v.connection_id
-                      AND cl.server_ref = v.server_ref AND cl.state <> 'ended')
+ WHERE v.server_type = %(type)s AND {FREE}
  ORDER BY p.priority, v.trouble + v.passed_over_count, hashtext(%(job)s::text || v.server_ref)
  LIMIT 1 FOR UPDATE OF v SKIP LOCKED"""
 
@@ -96,6 +101,24 @@ ns AS (UPDATE service SET next_seq = next_seq + 1 FROM j WHERE service.id = %(se
        RETURNING next_seq - 1 AS seq)
 INSERT INTO event (service_id, seq, job_id, kind, text, data)
 SELECT %(service)s, ns.seq, %(job)s, 'waiting', %(reason)s, jsonb_build_object('for', %(waits_for)s::text) FROM ns"""
+
+#: waits without an instant of their own that are over: a word may have been lost, or nothing said it. No lock is
+#: waited for: who holds one of these jobs decides about it
+OVER = f"""
+WITH open AS MATERIALIZED (SELECT c.id, c.name FROM connection c WHERE {OPEN}),
+free AS MATERIALIZED (
+  SELECT DISTINCT open.name, v.server_type FROM open JOIN server_view v ON v.connection_id = open.id WHERE {FREE}),
+over AS (
+  SELECT j.id FROM job j JOIN service s ON s.id = j.service_id LEFT JOIN package p ON p.id = s.package_id
+   WHERE j.state = 'queued' AND j.plan_at IS NULL AND CASE j.waits_for
+     WHEN 'stock' THEN EXISTS (SELECT FROM free WHERE free.server_type = s.package ->> 'server_type'
+                                  AND s.package -> 'connections' ? free.name)
+     WHEN 'site' THEN EXISTS (SELECT FROM open WHERE s.package -> 'connections' ? open.name)
+     WHEN 'hold' THEN j.held_reason = '' AND coalesce(p.held_reason, '') = ''
+                  AND EXISTS (SELECT FROM connection c WHERE c.held_reason = '' AND s.package -> 'connections' ? c.name)
+     ELSE false END
+   ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
+UPDATE job SET plan_at = clock_timestamp() FROM over WHERE job.id = over.id RETURNING job.id"""
 
 #: a job on the server that the service has
 ON_SERVICE = """
@@ -172,6 +195,10 @@ class PlanningStore:
             stock=spans.observe_stock,
         )
         return [row["id"] for row in found]
+
+    def look_again(self) -> int:
+        """Plan jobs anew whose server, place or hold is there or gone by now; returns how many."""
+        return len(self._db.rows(OVER))
 
     def plan(self, job_id: int, recipe_of: RecipeOf) -> Planned:
         """Take the next candidate for a job, or its own server; or say what it waits for; one commit."""

@@ -51,6 +51,7 @@ def reconcile(
     sweep = reconciler.beat("sweep", SWEEP_SECONDS)
     if sweep:
         reconciler.sweep()
+        planner.look_again()  # an event that ends a wait says so at once; this is for what no event says
     told = tell.project(tickets=tickets, waker=waker, sweep=sweep)
     callback.wake(callbacks=callbacks, waker=waker)
     return {"expired": len(lost), "due": len(due), "planned": planned, "lists": len(lists), "told": told}

@@ -284,7 +284,7 @@ INSERT INTO quarantine (connection_id, server_ref, claim_id, step, reason)
 SELECT 1, '101', id, 'ping', 'silent' FROM c"""
 
 
-JUDGED: Mapping[str, Callable[[Session, Spans], None]] = {
+JUDGED: Mapping[str, Callable[[Session, Spans], object]] = {
     "restrict": lambda session, spans: connections.restrict(session, 1, "ping", "all fail", spans),
     "heal": lambda session, _: connections.heal(session, 1, ["ping"]),
     "resume": lambda session, _: connections.resume(session, 1),
