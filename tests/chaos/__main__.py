@@ -37,9 +37,15 @@ class Size:
     servers: int  #: in each place
     most: float  #: longest wait until all is done, seconds
 
+    @property
+    def leave(self) -> bool:
+        """Whether there are more orders than servers, so that customers leave to make room."""
+        return self.orders > self.places * self.servers
+
 
 SHORT = Size(orders=200, seconds=75.0, places=2, servers=120, most=900.0)
 FULL = Size(orders=1000, seconds=900.0, places=4, servers=300, most=1800.0)
+LONG = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0)
 STILL = 120.0  #: what has not moved for so long after the storm is stuck: longer than every deadline
 
 
@@ -51,7 +57,7 @@ def main() -> int:
     folder.chmod(0o711)
     town = Town(folder, plant=options.plant, database_url=options.database_url, broker_url=options.broker_url)
     try:
-        return _run(town, options, SHORT if options.short else FULL)
+        return _run(town, options, options.size)
     finally:
         town.stop()
         if not options.keep:
@@ -68,7 +74,7 @@ def _run(town: Town, options: argparse.Namespace, size: Size) -> int:
     listener.start()
     person = Person(town, say, time.monotonic)
     killer = Killer(town, blows(seed, size.seconds), say, time.monotonic)
-    coming = deeds(seed, orders=size.orders, seconds=size.seconds, places=size.places)
+    coming = deeds(seed, orders=size.orders, seconds=size.seconds, places=size.places, leave=size.leave)
     technician = Technician(town, seed, say, time.monotonic)
     storm = Storm(town, seed, coming, size.seconds, killer, person, technician, say)
     for place in town.places:
@@ -116,7 +122,12 @@ def _quiet(_text: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run chaos", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="200 orders in under five minutes")
+    parser.set_defaults(size=FULL)
+    sizes = parser.add_mutually_exclusive_group()
+    short = "200 orders in under five minutes"
+    long = "4,000 orders within an hour: customers leave, so that their servers are sold again"
+    sizes.add_argument("--short", dest="size", action="store_const", const=SHORT, help=short)
+    sizes.add_argument("--long", dest="size", action="store_const", const=LONG, help=long)
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same orders and faults")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--plant", default="", metavar="BUG", help="plant a bug of tests/chaos/plants.py: is it found?")

@@ -60,6 +60,8 @@ LIVES: tuple[tuple[str, float], ...] = (
 )  # fmt: skip
 #: and what half of them want after that
 AFTER = {"address": "delete address", "reinstall": "close", "off": "on"}
+#: seconds that a customer of a run with more orders than servers stays: each server is sold again and again
+STAYS = (150.0, 600.0)
 STALE = (["operation_failed"], ["powererror"], ["install_in_progress"])
 
 #: deeds that are no customer's
@@ -78,8 +80,12 @@ class Deed:
     eager: bool = True  #: asked at once; else as a customer does, who has no button before his server is there
 
 
-def deeds(seed: int, *, orders: int, seconds: float, places: int) -> list[Deed]:
-    """Give the whole stream, in order of time. The same seed gives the same."""
+def deeds(seed: int, *, orders: int, seconds: float, places: int, leave: bool = False) -> list[Deed]:
+    """
+    Give the whole stream, in order of time. The same seed gives the same.
+
+    Where customers *leave*, each closes what was not closed before, and servers come back.
+    """
     draw = random.Random(seed)
     found: list[Deed] = []
     for n in range(orders):
@@ -89,7 +95,10 @@ def deeds(seed: int, *, orders: int, seconds: float, places: int) -> list[Deed]:
         customer = f"c{draw.randrange(max(1, int(orders * 0.8)))}"
         racked = draw.random() < RACKS
         found.append(Deed(at, "order", n, f"rack-dc{place}" if racked else package, customer))
-        found.extend(_racked(draw, at, n) if racked else _later(draw, at, n))
+        lives = list(_racked(draw, at, n) if racked else _later(draw, at, n))
+        found.extend(lives)
+        if leave:
+            found.extend(_left(seed, at, n, lives, ends=seconds))
     found += [Deed(seconds * draw.random(), FOREIGN, n) for n in range(max(4, orders // 20))]
     found += [Deed(seconds * draw.random(), STRANGER, n) for n in range(max(2, orders // 50))]
     found += [Deed(seconds * draw.random(), OLD_FLAG, n) for n in range(max(4, orders // 40))]
@@ -132,6 +141,13 @@ def _racked(draw: random.Random, at: float, number: int) -> Iterator[Deed]:
         then = at + draw.uniform(15, 30)
         yield Deed(then, "suspend", number, eager=False)
         yield Deed(then + draw.uniform(5, 15), "resume", number, eager=False)
+
+
+def _left(seed: int, at: float, number: int, lives: list[Deed], *, ends: float) -> Iterator[Deed]:
+    """Give the close of one who stayed; drawn apart, so that whether customers leave changes nothing before it."""
+    then = at + random.Random(f"{seed}|stays|{number}").uniform(*STAYS)
+    if then < ends and not {"cancel", "close"} & {deed.what for deed in lives}:
+        yield Deed(then, "close", number, eager=False)
 
 
 def arm(control: Control, seed: int) -> None:

@@ -63,6 +63,20 @@ def test_every_kind_of_job_and_waiting_people_are_in_a_short_stream() -> None:
         assert {"cancel", "close"} <= {deed.what for deed in told if deed.number in racked}
 
 
+def test_where_there_are_more_orders_than_servers_everybody_who_stayed_leaves_and_nothing_else_changes() -> None:
+    told: dict[str, Any] = {"orders": 4000, "seconds": 3600.0, "places": 4}
+
+    stay, leave = deeds(7, **told), deeds(7, **told, leave=True)
+
+    more = set(leave) - set(stay)
+    assert set(stay) < set(leave)
+    assert {deed.what for deed in more} == {"close"}
+    opened = {deed.number: deed.at for deed in stay if deed.what == "order"}
+    ended = {deed.number: deed.at for deed in leave if deed.what in ("close", "cancel")}
+    at_once = max(sum(opened[n] <= at < ended.get(n, 1e9) for n in opened) for at in range(0, 3600, 60))
+    assert at_once < 1200
+
+
 def test_the_same_seed_gives_the_same_faults_whatever_runs_beside() -> None:
     servers = [str(number) for number in range(100, 130)]
     in_turn = [server for server in servers for _ in range(10)]
