@@ -99,7 +99,7 @@ def replay(
     if json:
         print_json({"panel": panel, "services": count})
     else:
-        typer.echo(f"{panel} is told of {count} services")
+        typer.echo(f"services that {panel} is told of: {count}")
 
 
 def _trouble(row: CallbackView) -> str:

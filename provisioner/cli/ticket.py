@@ -47,6 +47,8 @@ def show(ticket: Annotated[int, typer.Argument(help="Its number.")], *, json: Js
     typer.echo(f"  to {found.to} ({found.department}), since {plain(found.opened_at)}, {found.count} times")
     if found.closed_at:
         typer.echo(f"  closed {plain(found.closed_at)}")
+    if found.read_at:
+        typer.echo(f"  to close it at {found.desk_ref} is an answer; that is looked at again {plain(found.read_at)}")
     for message in found.messages:
         sent = f"sent {plain(message.sent_at)}" if message.sent_at else f"waits until {plain(message.due_at)}"
         failed = f"; tried {message.tries} times: {message.error}" if message.error else ""

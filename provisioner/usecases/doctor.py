@@ -186,11 +186,11 @@ def _callback(callback: Facts) -> Line:
     panel, given_up = callback["panel"], callback["given_up"]
     about = f"callback {panel}"
     if callback["failures"]:
-        says = f"{callback['waiting'] + given_up} services to tell of, {callback['failures']} failures in a row"
-        return Line(about, well=False, says=f"{says}: {callback['error']}", mend="provisioner callback list")
+        says = f"services to tell of: {callback['waiting'] + given_up}, failures in a row: {callback['failures']}"
+        return Line(about, well=False, says=f"{says}, the last: {callback['error']}", mend="provisioner callback list")
     if given_up:
         mend = f"provisioner callback replay {panel} --failed"
-        return Line(about, well=False, says=f"{given_up} services that it was not told of in time", mend=mend)
+        return Line(about, well=False, says=f"services that it was not told of in time: {given_up}", mend=mend)
     return Line(about, well=True, says="takes what it is told")
 
 

@@ -49,6 +49,7 @@ class TicketView:
     opened_at: datetime
     closed_at: datetime | None
     desk_ref: str  #: what the desk calls it; "" before it was delivered
+    read_at: datetime | None  #: when its desk is asked next whether a person closed it; None: nobody asks
     unsent: int  #: messages that wait
     trouble: str  #: why the one that is next was not taken
     messages: Sequence[MessageView]
@@ -87,6 +88,7 @@ def _ticket(row: Facts) -> TicketView:
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
         desk_ref=row["desk_ref"],
+        read_at=row["read_at"],
         unsent=len(waiting),
         trouble=next((one.error for one in waiting), ""),
         messages=messages,

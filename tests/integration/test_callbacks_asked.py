@@ -123,8 +123,8 @@ def test_the_command_line_saves_lists_replays_and_deletes(served: Served, cli: C
 
     assert (put[0], len(put[1].strip()) > 40, put[2]) == (Code.OK, True, "")
     assert "its secret is the old one" in again[1]
-    assert replay[1].endswith("demo is told of 1 services\n")
-    assert one[1].endswith("demo is told of 1 services\n")
+    assert replay[1].endswith("services that demo is told of: 1\n")
+    assert one[1].endswith("services that demo is told of: 1\n")
     assert "http://127.0.0.1:9/hook" in listed[1]
     assert (as_json[0]["waiting"], as_json[0]["given_up"]) == (1, 0)
     assert deleted[1] == "demo is told nothing more\n"

@@ -203,12 +203,12 @@ ILLNESSES = {
     "desk rt": (sick("UPDATE department SET desk = 'rt'"), "PROVISIONER_RT_URL", "provisioner-control"),
     "callback billmanager": (
         sick(CALLBACK, "UPDATE callback SET failures = 3, error = 'answered 503'"),
-        "1 services to tell of, 3 failures in a row: answered 503",
+        "services to tell of: 1, failures in a row: 3, the last: answered 503",
         "callback list",
     ),
     "callback billmanager ": (
         sick(CALLBACK, "UPDATE callback_due SET failed_at = clock_timestamp()"),
-        "1 services that it was not told of in time",
+        "services that it was not told of in time: 1",
         "callback replay billmanager --failed",
     ),
     "messages": (untold, "nobody empties the outbox: its oldest event waits for 5 min", "provisioner-control"),

@@ -136,6 +136,17 @@ def test_the_command_line_says_the_same(served: Served, cli: CommandLine) -> Non
     assert cli("ticket", "show", "9")[0] == Code.NOT_FOUND
 
 
+def test_a_ticket_whose_close_is_an_answer_says_when_it_is_looked_at(served: Served, cli: CommandLine) -> None:
+    restricted(served)
+    before = cli("ticket", "show", "1")[1]
+
+    served.ports.database.rows("UPDATE ticket SET desk_ref = 'RT 7', read_at = '2026-01-02 03:04:05+00'")
+
+    assert "is an answer" not in before
+    assert "to close it at RT 7 is an answer; that is looked at again 2026-01-02 03:04" in cli("ticket", "show", "1")[1]
+    assert served.get("/v1/tickets/1").json["read_at"].startswith("2026-01-02T03:04:05")
+
+
 def test_without_a_mail_server_a_department_is_saved_and_told_what_to_set(cli: CommandLine) -> None:
     code, out, err = cli("department", "set", "default", "--address", "oncall@example.net")
     listed = cli("department", "list")[1]

@@ -11,7 +11,7 @@ SELECT d.name, d.desk, d.address, d.language,
 
 TICKETS = """
 SELECT t.id, d.name AS department, d.address, c.name AS connection, t.matter, t.subject, t.state, t.count,
-       t.desk_ref, t.opened_at, t.closed_at,
+       t.desk_ref, t.read_at, t.opened_at, t.closed_at,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                  'n', m.n, 'kind', m.kind, 'text', m.text, 'created_at', m.created_at, 'due_at', m.due_at,
                  'tries', m.tries, 'sent_at', m.sent_at, 'error', m.error) ORDER BY m.n), '[]')
