@@ -600,7 +600,7 @@ class Planner(Protocol):
         ...
 
     def look_again(self) -> int:
-        """Plan jobs anew whose server, place or hold is there or gone by now; returns how many."""
+        """Plan jobs anew whose wait is over though nobody said so; returns how many."""
         ...
 
     def to_observe(self) -> Sequence[int]:

@@ -222,6 +222,8 @@ class LifeStore:
             due += self._interrupt(session, job, by, policies)
         if arrival.closed:
             session.rows(CLOSED, service=service)
+        if arrival.supersede and standing(session, service).live is None:  # who waited behind it
+            session.rows(NEXT_JOB, service=service)
         return due
 
     @staticmethod

@@ -116,6 +116,9 @@ over AS (
      WHEN 'site' THEN EXISTS (SELECT FROM open WHERE s.package -> 'connections' ? open.name)
      WHEN 'hold' THEN j.held_reason = '' AND coalesce(p.held_reason, '') = ''
                   AND EXISTS (SELECT FROM connection c WHERE c.held_reason = '' AND s.package -> 'connections' ? c.name)
+     WHEN 'job' THEN NOT EXISTS (
+       SELECT FROM job o WHERE o.service_id = j.service_id AND o.id <> j.id
+          AND (o.state IN ('running', 'compensating') OR (o.state = 'queued' AND o.kind = 'open')))
      ELSE false END
    ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 UPDATE job SET plan_at = clock_timestamp() FROM over WHERE job.id = over.id RETURNING job.id"""
@@ -197,7 +200,7 @@ class PlanningStore:
         return [row["id"] for row in found]
 
     def look_again(self) -> int:
-        """Plan jobs anew whose server, place or hold is there or gone by now; returns how many."""
+        """Plan jobs anew whose wait is over though nobody said so; returns how many."""
         return len(self._db.rows(OVER))
 
     def plan(self, job_id: int, recipe_of: RecipeOf) -> Planned:

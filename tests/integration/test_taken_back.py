@@ -252,6 +252,23 @@ def test_a_resume_switches_on_what_a_suspend_that_was_held_had_switched_off(api:
     assert ports(server) == [True, True]
 
 
+def test_a_resume_that_waited_behind_a_suspend_which_is_held_goes_when_it_is_asked_again(
+    api: Served, server: FakeServer
+) -> None:
+    resumes: list[int] = []
+    api.world.fault("set_link", hook=lambda _: resumes.append(ask(api, "resume")))
+    api.world.fault("set_link", Fatal, times=1)
+    suspend = ask(api, "suspend")
+    run_until(api, lambda: bool(api.ports.database.value("SELECT count(*) FROM attempt WHERE state = 'held'")))
+    waits = api.get(f"/v1/jobs/{resumes[0]}").json["waits_for"]
+    again = ask(api, "resume")
+    api.run(again, "succeeded")
+
+    assert (waits, again, state(api, suspend)) == ("job", resumes[0], "superseded")
+    assert wanted(api) == ("active", "active", [])
+    assert ports(server) == [True, True]
+
+
 def test_a_suspension_of_an_order_that_failed_is_not_that_of_the_next(api: Served) -> None:
     order = api.order("ord-2", hostname="srv2.example.net")
     first = api.post("/v1/services", order, who="billing").json["job"]["id"]

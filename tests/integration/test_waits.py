@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from provisioner.domain.life import Wish
+from provisioner.domain.states import JobKind
 from provisioner.store import connections
 from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Session
@@ -19,6 +21,9 @@ from tests.site import Site
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 SWEEP_IS_DUE = "UPDATE heartbeat SET at = at - interval '1 h' WHERE name = 'sweep'"
+ENDED_SILENTLY = """
+WITH a AS (UPDATE attempt SET state = 'ended', ended_at = clock_timestamp() WHERE job_id = %(job)s)
+UPDATE job SET state = 'superseded', ended_at = clock_timestamp() WHERE id = %(job)s"""
 IN_A_TOUCH = "SELECT FROM attempt FOR UPDATE"
 NOT_NOW = "SET LOCAL lock_timeout = '500ms'"
 
@@ -52,13 +57,14 @@ def waiting_for(site: Site, what: str) -> int:
     site.tick()
     site.database.rows(WAITS[what][0])
     job = site.order().job_id
-    site.run(lambda: waits(site) == what)
+    site.run(lambda: waits(site, job) == what)
     assert site.database.value("SELECT plan_at FROM job") is None
     return job
 
 
-def waits(site: Site) -> str:
-    return str(site.database.value("SELECT waits_for FROM job"))
+def waits(site: Site, job: int) -> str | None:
+    found: str | None = site.job(job)["waits_for"]
+    return found
 
 
 @pytest.mark.parametrize("what", WAITS)
@@ -70,6 +76,23 @@ def test_a_wait_is_over_though_nobody_said_so(site: Site, what: str) -> None:
     site.run(site.ended(job))
 
     assert site.job(job)["state"] == "succeeded", site.trail()
+
+
+def test_a_job_goes_when_the_one_before_it_has_ended_though_nobody_said_so(site: Site) -> None:
+    site.run(site.ended(site.order().job_id))
+    before, behind = (
+        site.life.wish("panel", "ord-1", Wish(kind, {"reason": "billing"}), by="billing", policies=site.policies)[0]
+        for kind in (JobKind.SUSPEND, JobKind.SYNC)
+    )
+    site.run(lambda: waits(site, behind.job_id) == "job")
+    early = site.planner.look_again()
+    site.database.rows(ENDED_SILENTLY, job=before.job_id)
+
+    site.database.rows(SWEEP_IS_DUE)
+    site.run(site.ended(behind.job_id))
+
+    assert early == 0
+    assert site.job(behind.job_id)["state"] == "succeeded", site.trail()
 
 
 @pytest.mark.parametrize("what", WAITS)
