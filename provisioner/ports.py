@@ -542,6 +542,10 @@ class Life(Protocol):
         """Let all go that the blast guard holds of a caller; returns how many, and messages."""
         ...
 
+    def make_way(self, limit: int, *, policies: Mapping[str, Policy]) -> Sequence[Wakeup]:
+        """Let jobs that were held make way for the suspend, resume or close behind them; returns messages."""
+        ...
+
     def drop(self, by: str) -> int:
         """Cancel all that the blast guard holds of a caller; returns how many."""
         ...

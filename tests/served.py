@@ -127,6 +127,7 @@ class Served:
             reconciler=ports.reconciler,
             planner=ports.planner,
             quarantine=ports.quarantine,
+            life=ports.life,
             tickets=ports.tickets,
             callbacks=ports.callbacks,
             waker=self.waker,

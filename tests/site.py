@@ -194,6 +194,7 @@ class Site:
             reconciler=self.reconciler,
             planner=self.planner,
             quarantine=self.quarantine,
+            life=self.life,
             tickets=self.tickets,
             callbacks=self.callbacks,
             waker=self.waker,

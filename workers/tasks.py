@@ -50,6 +50,7 @@ def reconcile() -> dict[str, int]:
             reconciler=ports.reconciler,
             planner=ports.planner,
             quarantine=ports.quarantine,
+            life=ports.life,
             tickets=ports.tickets,
             callbacks=ports.callbacks,
             waker=ports.waker,

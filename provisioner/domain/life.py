@@ -161,7 +161,10 @@ def _close(standing: Standing) -> Arrival:
     if standing.state is ServiceState.CLOSED:
         return Arrival(done="it was closed before")
     if already := next((job for job in standing.jobs if job.kind is JobKind.CLOSE), None):
-        return Arrival(same=already.id)
+        if already.phase is not Phase.QUEUED or already.guarded:
+            return Arrival(same=already.id)
+        others = tuple(job for job in standing.jobs if job is not already)  # what it waits for may stand still by now
+        return replace(_close(replace(standing, jobs=others)), same=already.id, done="", closed=False)
     live = standing.live
     opening = next((job for job in standing.queued if job.kind is JobKind.OPEN), None)
     ended = tuple(

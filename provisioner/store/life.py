@@ -84,6 +84,14 @@ GUARD = """
 UPDATE job SET waits_for = 'hold', waits_since = clock_timestamp(), plan_at = NULL, held_reason = %(reason)s,
        reason = %(reason)s WHERE id = %(job)s"""
 
+#: wishes for which a job makes way that stands still, and that came while it was still at work
+BEHIND_HELD = """
+SELECT q.service_id, q.kind, q.params, q.created_by
+  FROM job q JOIN job l ON l.service_id = q.service_id AND l.state = 'running'
+  JOIN attempt a ON a.job_id = l.id AND a.state = 'held'
+ WHERE q.state = 'queued' AND q.waits_for = 'job' AND q.kind IN ('close', 'suspend', 'resume')
+   AND l.kind NOT IN ('open', 'close') ORDER BY q.id LIMIT %(limit)s"""
+
 LET_GO = """
 UPDATE job SET held_reason = '', reason = '', waits_for = %(waits_for)s,
        plan_at = CASE WHEN %(waits_for)s::text IS NULL THEN clock_timestamp() END
@@ -193,6 +201,20 @@ class LifeStore:
         session.rows(LET_GO, job=job, waits_for="job" if live else None)
         return due
 
+    def make_way(self, limit: int, *, policies: Mapping[str, Any]) -> Sequence[Wakeup]:
+        """Let jobs that were held make way for the suspend, resume or close behind them; returns messages."""
+        messages: list[Wakeup] = []
+        for row in self._db.rows(BEHIND_HELD, limit=limit):
+            given, by = Wish(JobKind(row["kind"]), row["params"]), row["created_by"]
+            with self._db.transaction() as session:
+                session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=row["service_id"])
+                arrival = arrive(standing(session, row["service_id"]), given)
+                if arrival.same is not None:
+                    messages += self._stop_others(
+                        session, row["service_id"], arrival, given=given, by=by, policies=policies
+                    )
+        return messages
+
     def drop(self, by: str) -> int:
         """Cancel all that the guard holds of a caller; returns how many."""
         found = self._db.rows(GUARDED, by=by, held=HELD)
@@ -222,7 +244,7 @@ class LifeStore:
             due += self._interrupt(session, job, by, policies)
         if arrival.closed:
             session.rows(CLOSED, service=service)
-        if arrival.supersede and standing(session, service).live is None:  # who waited behind it
+        if (arrival.supersede or arrival.interrupt) and standing(session, service).live is None:
             session.rows(NEXT_JOB, service=service)
         return due
 

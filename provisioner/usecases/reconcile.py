@@ -9,7 +9,7 @@ from provisioner.domain.attempt import Policy
 from provisioner.domain.service import ServiceKind
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind
-from provisioner.ports import Callbacks, Planner, Quarantine, Reconciler, Tickets, Waker
+from provisioner.ports import Callbacks, Life, Planner, Quarantine, Reconciler, Tickets, Waker
 from provisioner.usecases import callback, tell
 from provisioner.usecases.recipes import Recipe, recipe
 
@@ -23,6 +23,7 @@ def reconcile(
     reconciler: Reconciler,
     planner: Planner,
     quarantine: Quarantine,
+    life: Life,
     tickets: Tickets,
     callbacks: Callbacks,
     waker: Waker,
@@ -51,6 +52,7 @@ def reconcile(
     sweep = reconciler.beat("sweep", SWEEP_SECONDS)
     if sweep:
         reconciler.sweep()
+        waker.wake(life.make_way(LIMIT, policies=policies))
         planner.look_again()  # an event that ends a wait says so at once; this is for what no event says
     told = tell.project(tickets=tickets, waker=waker, sweep=sweep)
     callback.wake(callbacks=callbacks, waker=waker)

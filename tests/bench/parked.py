@@ -55,8 +55,8 @@ class Fleet:
         app = self.app
         began = time.perf_counter()
         found = reconcile(
-            reconciler=app.reconciler, planner=app.planner, quarantine=app.quarantine, tickets=app.tickets,
-            callbacks=app.callbacks, waker=seed.Silent(), policies=app.policies, spans=app.spans,
+            reconciler=app.reconciler, planner=app.planner, quarantine=app.quarantine, life=app.life,
+            tickets=app.tickets, callbacks=app.callbacks, waker=seed.Silent(), policies=app.policies, spans=app.spans,
         )  # fmt: skip
         if not found:
             raise AssertionError("it was not our turn")

@@ -24,6 +24,7 @@ def measure(house: House, *, parked: int, rounds: int) -> Iterator[Figure]:
                 reconciler=app.reconciler,
                 planner=app.planner,
                 quarantine=app.quarantine,
+                life=app.life,
                 tickets=app.tickets,
                 callbacks=app.callbacks,
                 waker=seed.Silent(),

@@ -212,8 +212,8 @@ class Runner(Site):
     def tick(self) -> None:
         """Do one reconcile tick."""
         reconcile(
-            reconciler=self.reconciler, planner=self.planner, quarantine=self.quarantine, tickets=self.tickets,
-            callbacks=self.callbacks, waker=self.queued, policies=self.policies, spans=SPANS,
+            reconciler=self.reconciler, planner=self.planner, quarantine=self.quarantine, life=self.life,
+            tickets=self.tickets, callbacks=self.callbacks, waker=self.queued, policies=self.policies, spans=SPANS,
         )  # fmt: skip
 
     # --- cells ----------------------------------------------------------------------------------------------------

@@ -269,6 +269,26 @@ def test_a_resume_that_waited_behind_a_suspend_which_is_held_goes_when_it_is_ask
     assert ports(server) == [True, True]
 
 
+@pytest.mark.parametrize("again", ["asked again", "by itself"])
+@pytest.mark.parametrize(("what", "ends"), [("close", "superseded closed"), ("suspend", "interrupted suspended")])
+def test_a_job_that_is_held_makes_way_for_what_came_while_it_was_at_work(
+    api: Served, server: FakeServer, what: str, ends: str, again: str
+) -> None:
+    later: list[int] = []
+    server.install_ends = [InstallEnd.FAILED]
+    api.world.fault("install", hook=lambda _: later.append(ask(api, what)))
+    reinstall = ask(api, "reinstall", {"confirm": "srv1.example.net"})
+    run_until(api, lambda: bool(api.ports.database.value("SELECT count(*) FROM attempt WHERE state = 'held'")))
+    waits = api.get(f"/v1/jobs/{later[0]}").json["waits_for"]
+    if again == "asked again":
+        assert ask(api, what) == later[0]
+    else:
+        api.ports.database.rows("UPDATE heartbeat SET at = at - interval '1 h' WHERE name = 'sweep'")
+    api.run(later[0], "succeeded")
+
+    assert (waits, f"{state(api, reinstall)} {wanted(api)[0]}") == ("job", ends)
+
+
 def test_a_suspension_of_an_order_that_failed_is_not_that_of_the_next(api: Served) -> None:
     order = api.order("ord-2", hostname="srv2.example.net")
     first = api.post("/v1/services", order, who="billing").json["job"]["id"]

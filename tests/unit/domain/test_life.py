@@ -124,6 +124,20 @@ def test_a_second_close_is_the_first() -> None:
     assert arrive(standing, CLOSE).same == OPEN
 
 
+def test_a_second_close_lets_a_job_make_way_that_stands_still_by_now() -> None:
+    jobs = (job(JobKind.REINSTALL, Phase.STUCK), job(JobKind.CLOSE, Phase.QUEUED, LATER))
+    arrival = arrive(replace(ACTIVE, desired=Desired.CLOSED, jobs=jobs), CLOSE)
+
+    assert arrival == Arrival(same=LATER, supersede=(OPEN,), desired=Desired.CLOSED)
+
+
+def test_a_close_that_waits_for_a_person_lets_nothing_make_way() -> None:
+    held_back = replace(job(JobKind.CLOSE, Phase.QUEUED, LATER), guarded=True)
+    jobs = (job(JobKind.REINSTALL, Phase.STUCK), held_back)
+
+    assert arrive(replace(ACTIVE, jobs=jobs), CLOSE) == Arrival(same=LATER)
+
+
 # --- suspend and resume -------------------------------------------------------------------------------------------
 
 
