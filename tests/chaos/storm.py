@@ -45,9 +45,8 @@ WAITING = "SELECT id, waits_for FROM job WHERE state = 'queued' AND waits_for IS
 STANDS = "SELECT count(*) AS attempts, count(ended_at) AS ended, sum(pos) AS pos FROM attempt"
 MOVED = "SELECT count(*) FROM attempt WHERE id = ANY(%(ids)s) AND state = 'running' AND epoch = ANY(%(epochs)s)"
 STATE = "SELECT state FROM service WHERE external_ref = %(ref)s"
-CROWD = (
-    80  #: orders and wishes under way, above which no order comes in: a slow machine makes a longer storm, not a jam
-)
+#: orders and wishes under way, above which no order comes in: a slow machine makes a longer storm, not a jam
+CROWD = 80
 LONGEST = 3  #: times the stream's length: then the storm is over whatever is still under way
 CONFLICT = (404, 409)  #: refused with a sentence: billing asked for what cannot be now
 PAUSE = 0.05
@@ -71,7 +70,7 @@ class Storm:
     gives_back: dict[int, str] = field(default_factory=dict)  #: order → address that its customer gives back
     late: list[Deed] = field(default_factory=list)
     moved: dict[int, float] = field(default_factory=lambda: defaultdict(float))  #: an order's wishes, seconds late
-    crowded: bool = False
+    room: int = CROWD  #: orders that may come in before it is a crowd
     unseen: float = 0.0
     recoveries: list[float] = field(default_factory=list)
     waited: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  #: jobs, by what they waited for
@@ -154,7 +153,7 @@ class Storm:
 
     def _measure(self) -> None:
         try:
-            self.crowded = self._under_way() >= CROWD
+            self.room = max(0, CROWD - self._under_way())
             self.unseen = max(self.unseen, self.town.database.value(UNSEEN).total_seconds())
             for job in self.town.database.rows(WAITING):
                 self.waited[job["waits_for"]].add(job["id"])
@@ -179,7 +178,7 @@ class Storm:
                 due.append(deed)
             elif (
                 deed.number in asked
-                or (deed.what == "order" and self.crowded)
+                or (deed.what == "order" and not self.room)
                 or deed.at + self.moved[deed.number] > now
                 or self._too_early(deed)
             ):
@@ -187,6 +186,7 @@ class Storm:
                 asked.add(deed.number)
             else:
                 due.append(deed)
+                self.room -= deed.what == "order"
                 asked.add(deed.number)
                 self.moved[deed.number] = now - deed.at
         self.late = later
