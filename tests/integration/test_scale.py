@@ -54,6 +54,8 @@ def test_an_order_from_its_first_tick_to_its_hand_over(site: Site) -> None:
         placed = [site.order(f"ord-{n}") for n in range(3)]
         site.run(site.ended(*(one.job_id for one in placed)))
         site.reconciler.sweep()
+        site.planner.look_again()
+        site.life.make_way(10, policies=site.policies)
 
     assert {site.job(one.job_id)["state"] for one in placed} == {"succeeded"}
     assert seen.statements > 50
