@@ -125,7 +125,7 @@ def _options() -> argparse.Namespace:
     parser.set_defaults(size=FULL)
     sizes = parser.add_mutually_exclusive_group()
     short = "200 orders in under five minutes"
-    long = "4,000 orders within an hour: customers leave, so that their servers are sold again"
+    long = "4,000 orders in an hour and a half: customers leave, so that their servers are sold again"
     sizes.add_argument("--short", dest="size", action="store_const", const=SHORT, help=short)
     sizes.add_argument("--long", dest="size", action="store_const", const=LONG, help=long)
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same orders and faults")
