@@ -34,6 +34,7 @@ from provisioner.usecases.submit import submit
 from provisioner.vault import KeyVault, generate_key
 
 OS = "ISPsystem__Debian-12-x86_64"
+SWEEP_IS_DUE = "UPDATE heartbeat SET at = at - interval '1 h' WHERE name = 'sweep'"
 SHORT = Spans(
     call=1.5, soft=2, hard=2.5, lease=3, reconcile=0.01, observe_short=0.02, observe_long=0.02, observe_stock=0.05,
     view_age=0.5, wake_grace=0.5, wake_most=2, pass_over=0.2, canary=0.2, probe=0.05,

@@ -1,7 +1,7 @@
 """What a service is asked after its order: a wish taken, or a job's turn judged; one transaction each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from provisioner.domain.attempt import Command, Verb
@@ -210,8 +210,9 @@ class LifeStore:
                 session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=row["service_id"])
                 arrival = arrive(standing(session, row["service_id"]), given)
                 if arrival.same is not None:
+                    as_it_was = replace(arrival, desired=None, suspended_by=None)  # said when it came, or lifted since
                     messages += self._stop_others(
-                        session, row["service_id"], arrival, given=given, by=by, policies=policies
+                        session, row["service_id"], as_it_was, given=given, by=by, policies=policies
                     )
         return messages
 

@@ -24,7 +24,7 @@ from provisioner.errors import Fatal, IllegalMove
 from provisioner.ports import Sealed, Wakeup
 from provisioner.usecases.run_step import Report
 from tests.ends import history, sold, unsold
-from tests.site import Site
+from tests.site import SWEEP_IS_DUE, Site
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -98,7 +98,6 @@ Waits = Generator[Callable[[], bool]]
 
 
 OVER = "SELECT id FROM job WHERE state IN ('succeeded', 'failed', 'cancelled', 'superseded', 'interrupted')"
-SWEEP_IS_DUE = "UPDATE heartbeat SET at = at - interval '1 h' WHERE name = 'sweep'"
 
 
 def table(ends: str) -> dict[tuple[str, str, str], tuple[str, str, str]]:

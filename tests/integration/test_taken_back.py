@@ -13,6 +13,7 @@ from provisioner.errors import Fatal
 from provisioner.usecases import audit
 from tests.ends import ports
 from tests.served import Answer, Served, serve
+from tests.site import SWEEP_IS_DUE
 
 Body = Mapping[str, Any]
 NEEDS_KEY = {"addresses", "password", "reinstall"}
@@ -283,10 +284,28 @@ def test_a_job_that_is_held_makes_way_for_what_came_while_it_was_at_work(
     if again == "asked again":
         assert ask(api, what) == later[0]
     else:
-        api.ports.database.rows("UPDATE heartbeat SET at = at - interval '1 h' WHERE name = 'sweep'")
+        api.ports.database.rows(SWEEP_IS_DUE)
     api.run(later[0], "succeeded")
 
     assert (waits, f"{state(api, reinstall)} {wanted(api)[0]}") == ("job", ends)
+
+
+def test_a_job_that_makes_way_brings_no_reason_back_that_was_lifted_meanwhile(api: Served, server: FakeServer) -> None:
+    server.install_ends = [InstallEnd.FAILED]
+    suspends: list[int] = []
+
+    def press(_: Call) -> None:
+        suspends.extend(ask(api, "suspend", {"reason": reason}) for reason in ("billing", "staff"))
+        ask(api, "resume", {"reason": "billing"})
+
+    api.world.fault("install", hook=press)
+    ask(api, "reinstall", {"confirm": "srv1.example.net"})
+    run_until(api, lambda: bool(api.ports.database.value("SELECT count(*) FROM attempt WHERE state = 'held'")))
+    api.ports.database.rows(SWEEP_IS_DUE)
+    api.run(suspends[0], "succeeded")
+
+    assert len(set(suspends)) == 1
+    assert wanted(api) == ("suspended", "suspended", ["staff"])
 
 
 def test_a_suspension_of_an_order_that_failed_is_not_that_of_the_next(api: Served) -> None:

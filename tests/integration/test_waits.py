@@ -16,11 +16,10 @@ from provisioner.store.catalogue import CatalogueStore
 from provisioner.store.database import Session
 from provisioner.store.holds import HoldsStore
 from tests.plans import planned
-from tests.site import Site
+from tests.site import SWEEP_IS_DUE, Site
 
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-SWEEP_IS_DUE = "UPDATE heartbeat SET at = at - interval '1 h' WHERE name = 'sweep'"
 ENDED_SILENTLY = """
 WITH a AS (UPDATE attempt SET state = 'ended', ended_at = clock_timestamp() WHERE job_id = %(job)s)
 UPDATE job SET state = 'superseded', ended_at = clock_timestamp() WHERE id = %(job)s"""
