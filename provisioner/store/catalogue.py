@@ -235,7 +235,7 @@ class CatalogueStore:
             row = session.row(CONNECTION, name=name)
             if row is None:
                 raise NotFound(f"no connection {name!r}")
-            if not resume(session, row["id"], says=f"resumed by {by}: {reason}"):
+            if not resume(session, row["id"], says=f"resumed by {by}: {reason}", by="hand"):
                 raise IllegalMove(f"connection {name} is {row['state']}, not paused")
 
     # --- packages -------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ UPDATE connection SET away_count = away_count + %(away)s, denied_count = denied_
  WHERE id = %(id)s RETURNING away_count, denied_count, state, name"""
 
 #: whose deadlines a pause moves; in one order, since two may do it
-PAUSED = """
+ATTEMPTS = """
 SELECT FROM attempt WHERE connection_id = %(id)s AND state <> 'ended' ORDER BY id FOR NO KEY UPDATE"""
 
 STATE = """
@@ -117,19 +117,23 @@ def pause(session: Session, connection_id: int, by: str, reason: str) -> None:
         tell(session, connection_id, EventKind.CONNECTION_PAUSED, reason, by=by)
 
 
-def lock_attempts(session: Session, connection_id: int) -> None:
-    """Lock the attempts whose deadlines `resume` moves, before other locks on attempts of the place are taken."""
-    session.rows(PAUSED, id=connection_id)
-
-
 def resume(
-    session: Session, connection_id: int, *, says: str = "the place is back", spread_seconds: float = 2.0
+    session: Session,
+    connection_id: int,
+    *,
+    says: str = "the place is back",
+    spread_seconds: float = 2.0,
+    **data: object,
 ) -> bool:
-    """Go on after a pause: paused time is added to every deadline that stood; False if there was none."""
-    lock_attempts(session, connection_id)
+    """
+    Go on after a pause: paused time is added to every deadline that stood; False if there was none.
+
+    Locks all attempts of the place, then the place: whoever locks one of them besides does so afterwards.
+    """
+    session.rows(ATTEMPTS, id=connection_id)
     if session.value(STATE, id=connection_id) != "paused":
         return False
     session.rows(RESUME, id=connection_id, spread=spread_seconds)
     session.rows(REPLAN, id=connection_id)
-    tell(session, connection_id, EventKind.CONNECTION_HEALED, says)
+    tell(session, connection_id, EventKind.CONNECTION_HEALED, says, **data)
     return True

@@ -9,7 +9,7 @@ from provisioner.domain.spans import Spans
 from provisioner.domain.stock import bars, sentence, trouble, twins
 from provisioner.ports import Observation, Wakeup
 from provisioner.store import rows
-from provisioner.store.connections import COUNT_TROUBLE, lock_attempts, pause, resume
+from provisioner.store.connections import COUNT_TROUBLE, pause, resume
 from provisioner.store.database import Database, Row, Session, as_json
 from provisioner.store.messages import SEND, wakeup
 
@@ -100,12 +100,10 @@ class ObserverStore:
             known = {row["server_ref"]: row for row in session.rows(VIEWS, id=connection)}
             types = self._write(session, connection, began, listing, known)
             session.rows(PLANNED, id=connection, types=types)
-            if observation.probing:
-                lock_attempts(session, connection)
-            found = session.rows(WOKEN, id=connection, began=began, grace=self._spans.wake_grace)
             # the connection's row comes last in the lock order; until then the lease alone keeps others out
             if observation.probing:
                 resume(session, connection, spread_seconds=self._spans.reconcile)
+            found = session.rows(WOKEN, id=connection, began=began, grace=self._spans.wake_grace)
             session.rows(READ, id=connection, began=began, kept=KEPT)
             woken = [row["id"] for row in found]
             return [wakeup(row) for row in session.rows(SEND, attempts=woken)] if woken else []
