@@ -12,12 +12,13 @@ import logging
 import signal
 import sys
 import threading
-import time
 from socketserver import StreamRequestHandler
 from typing import Any, Self
 
 import redis
 from fakeredis import FakeStrictRedis, TcpFakeServer
+
+from provisioner.demo.patience import until
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,9 +72,7 @@ class EmbeddedBroker:
             self._thread.join()
             self._thread = None
         self._server.server_close()
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._server.clients and time.monotonic() < deadline:
-            time.sleep(0.01)  # noqa: TID251 - the supervisor is no worker
+        until(lambda: not self._server.clients, seconds=STOP_SECONDS, every=0.01)
 
     def flush(self) -> None:
         """Forget all messages; connections stay."""

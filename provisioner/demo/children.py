@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from provisioner.demo.patience import until
 from provisioner.demo.tether import tethered
 
 #: A child that ran at least this long before it ended is restarted without growing its back-off.
@@ -223,13 +224,9 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
-    """Tell whether the child ended by the instant *until* (monotonic)."""
-    while not _has_ended(process):
-        if time.monotonic() >= until:
-            return False
-        time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
-    return True
+def _wait(process: subprocess.Popen[bytes], ends: float) -> bool:
+    """Tell whether the child ended by the instant *ends* (monotonic)."""
+    return until(lambda: _has_ended(process), seconds=ends - time.monotonic(), every=POLL_SECONDS)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""How the demo waits for what it is to show: look, tend the children, look again. Touches the clock."""
+"""How the demo and its children are waited for: look, tend the children, look again. Touches the clock."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.1
 
 
-def until(look: Callable[[], T], *, seconds: float, tend: Callable[[], None]) -> T:
-    """Look until what is seen is true, *seconds* at most; return what was seen last."""
+def until(
+    look: Callable[[], T], *, seconds: float, tend: Callable[[], None] = lambda: None, every: float = LOOK_SECONDS
+) -> T:
+    """Look *every* so many seconds until what is seen is true, *seconds* at most; return what was seen last."""
     ends = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < ends:
         tend()
-        time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+        time.sleep(every)  # noqa: TID251 - the supervisor is no worker
     return found

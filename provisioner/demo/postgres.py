@@ -14,8 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2 import sql
 
+from provisioner.demo.patience import until
 from provisioner.demo.programs import (
     ENVIRONMENT,
     PostgresFailed,
@@ -44,6 +44,8 @@ SOCKET_FOLDER_MAX = 107 - len("/.s.PGSQL.5432.lock")
 
 #: How long a server may take until it answers; long, since after a crash it replays its log first.
 READY_SECONDS = 60.0
+#: How often it is looked whether it answers, or has ended.
+POLL_SECONDS = 0.01
 
 
 class EmbeddedPostgres:
@@ -137,7 +139,7 @@ class EmbeddedPostgres:
         for pid in backends:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _until(lambda: not any(_runs(pid) for pid in backends), 5.0)
+        until(lambda: not any(_runs(pid) for pid in backends), seconds=5.0, every=POLL_SECONDS)
 
     def remove(self) -> None:
         """Stop the server and delete its data, for good. Repeatable."""
@@ -234,7 +236,7 @@ class EmbeddedPostgres:
                 return True
             return False
 
-        if not _until(answers, READY_SECONDS):
+        if not until(answers, seconds=READY_SECONDS, every=POLL_SECONDS):
             message = f"PostgreSQL does not answer within {READY_SECONDS:.0f} s; see {self.log}"
             raise PostgresFailed(message)
 
@@ -326,13 +328,3 @@ def _stat(folder: Path) -> list[str]:
         return (folder / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
-
-
-def _until(condition: Callable[[], bool], patience: float) -> bool:
-    """Return whether *condition* came true within *patience* seconds."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)  # noqa: TID251 - the supervisor is no worker
-    return True
