@@ -241,7 +241,7 @@ class HandDriver:
         self.refuse: Exception | None = None  #: raised by the next act
         self.looks = 0
 
-    def read(self, server: ServerRef) -> ServerReading:
+    def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
         self.looks += 1
         return self.reading
 

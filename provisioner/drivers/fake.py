@@ -842,7 +842,7 @@ class FakeDriver:
         """Read the list; this is what effects are counted in."""
         return cast("Listing", self._call("list_servers"))
 
-    def read(self, server: ServerRef) -> ServerReading:
+    def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
         """Read one server."""
         return cast("ServerReading", self._call("read", server))
 

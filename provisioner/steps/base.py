@@ -54,7 +54,7 @@ class StepContext:
         """Read the server afresh, once a look; raises what `Driver.read` raises."""
         if self._reading is None:
             self._rests_on(self.clock.now())
-            self._reading = self.driver.read(self.server)
+            self._reading = self.driver.read(self.server, self.ip)
         return self._reading
 
     @property

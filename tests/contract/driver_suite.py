@@ -415,6 +415,15 @@ class DriverSuite:
         assert [(row.family, row.main) for row in reading.addresses] == [(Family.IPV4, True), (Family.IPV6, False)]
         assert {link.ref for link in reading.links} == {link for link, _ in truth.links}
 
+    @pytest.mark.parametrize("earlier", ["as it is", "of nobody"])
+    def test_what_an_earlier_list_said_of_the_main_address_changes_no_reading(self, dcim: Dcim, earlier: str) -> None:
+        dcim.driver.add_address(S1, Family.IPV4, DOMAIN)
+        main_ip = dcim.row(S1).ip if earlier == "as it is" else "192.0.2.254"
+        reading = dcim.driver.read(S1)
+
+        assert dcim.driver.read(S1, main_ip) == reading
+        assert len(reading.addresses) == 2
+
     def test_a_survey_shows_what_a_reading_shows_without_links_in_two_calls_at_most(self, dcim: Dcim) -> None:
         dcim.driver.edit_server(S1, owner=dcim.admin, notes=FOREIGN_NOTES)
         dcim.driver.add_address(S1, Family.IPV4, DOMAIN)

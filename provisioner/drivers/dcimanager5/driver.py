@@ -87,9 +87,9 @@ class Dcimanager5:
     def list_servers(self) -> Listing:
         return Listing(self._servers())
 
-    def read(self, server: ServerRef) -> ServerReading:
+    def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
         """
-        Read form, addresses and links; a fourth look finds the main address where that takes one.
+        Read form, addresses and links; a fourth look finds the main address where *main_ip* is none of them.
 
         All looks together take no longer than one may.
         """
@@ -102,7 +102,7 @@ class Dcimanager5:
             notes=form.text("notes"),
             disabled=form.text("disabled") == "on",
             faulty=form.text("hwproblem") == "on",
-            addresses=self._addresses(server, form, until),
+            addresses=self._addresses(server, form, until, main_ip),
             links=self._links(server, until),
             mac=form.text("mac"),
         )
@@ -384,9 +384,9 @@ class Dcimanager5:
         self._check_every("iplist", rows, "id", "ip", server=server)
         return rows
 
-    def _addresses(self, server: ServerRef, form: Document, until: float) -> tuple[AddressRow, ...]:
+    def _addresses(self, server: ServerRef, form: Document, until: float, main_ip: str = "") -> tuple[AddressRow, ...]:
         rows = self._address_rows(server, until)
-        main = self._main(server, form, rows, until)
+        main = self._main(server, form, rows, until, main_ip)
         return tuple(
             _address(
                 RowRef(row.text("id")),
@@ -408,16 +408,17 @@ class Dcimanager5:
             raise self._unusable("iplist.edit", "neither list nor form shows the domain", server)
         return form.text("domain")
 
-    def _main(self, server: ServerRef, form: Document, rows: Sequence[Row], until: float) -> Row | None:
+    def _main(self, server: ServerRef, form: Document, rows: Sequence[Row], until: float, main_ip: str) -> Row | None:
         """
         Find the row of the main address, which is the `ip` of the server in the list.
 
-        The form is not known to show it. A single row needs no search; for several, the list is
-        read. Where that names no address of theirs, the first row counts: one must be kept.
+        The form is not known to show it. A single row needs no search; for several, *main_ip* counts,
+        which an earlier list named, or the list is read. Where that names no address of theirs, the
+        first row counts: one must be kept. `delete_address` looks at a list of its own.
         """
         if len(rows) <= 1:
             return rows[0] if rows else None
-        if found := _row_of(rows, form.text("ip")):
+        if found := _row_of(rows, form.text("ip")) or _row_of(rows, main_ip):
             return found
         listed = self._listed(server, until)
         if not listed:

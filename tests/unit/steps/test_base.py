@@ -63,7 +63,7 @@ def test_a_read_counts_from_before_its_call() -> None:
     ctx = a_context(STEP, driver=driver, now=at(60))
     slow = driver.reading
 
-    def read(_server: object) -> object:
+    def read(*_: object) -> object:
         ctx.clock.advance(30)  # type: ignore[attr-defined]  # a hand clock
         return slow
 
@@ -71,6 +71,20 @@ def test_a_read_counts_from_before_its_call() -> None:
     ctx.read()
 
     assert ctx.reading_at == at(60)
+
+
+def test_a_read_tells_the_main_address_of_the_last_list() -> None:
+    driver, asked = HandDriver(), list[object]()
+    ctx = a_context(STEP, driver=driver, view=a_view(a_listed_server(ip="192.0.2.9")))
+
+    def read(*arguments: object) -> object:
+        asked.extend(arguments)
+        return driver.reading
+
+    driver.read = read  # type: ignore[method-assign, assignment]
+    ctx.read()
+
+    assert asked == [ctx.server, "192.0.2.9"]
 
 
 def test_a_look_at_nothing_rests_on_nothing() -> None:

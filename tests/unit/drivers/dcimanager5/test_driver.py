@@ -398,6 +398,34 @@ def test_a_form_that_shows_the_main_address_spares_the_list(panel: Panel) -> Non
     assert "server" not in panel.funcs
 
 
+def test_a_main_address_that_an_earlier_list_named_spares_the_list(panel: Panel) -> None:
+    reading_of(panel, "", address("1", "192.0.2.7"), address("2", "10.10.0.15"))
+
+    reading = panel.driver().read(SERVER, "10.10.0.15")
+
+    assert [row.main for row in reading.addresses] == [False, True]
+    assert "server" not in panel.funcs
+
+
+def test_a_main_address_of_earlier_that_the_server_has_no_more_is_looked_up_again(panel: Panel) -> None:
+    reading_of(panel, "", address("1", "192.0.2.7"), address("2", "10.10.0.15"))
+    panel.says("server", listing("server", FREE))
+
+    reading = panel.driver().read(SERVER, "192.0.2.99")
+
+    assert [row.main for row in reading.addresses] == [False, True]
+
+
+def test_a_deletion_looks_up_the_main_address_itself(panel: Panel) -> None:
+    reading_of(panel, "", address("1", "192.0.2.7"), address("2", "10.10.0.15"))
+    panel.says("server", listing("server", FREE))
+    driver = panel.driver()
+    driver.read(SERVER, "192.0.2.7")
+
+    with pytest.raises(BadValue):
+        driver.delete_address(SERVER, RowRef("2"))
+
+
 def test_where_the_list_names_no_address_the_first_row_is_kept_as_main(panel: Panel) -> None:
     reading_of(panel, "", address("1", "192.0.2.7"), address("2", "192.0.2.8"))
     panel.says("server", listing("server", FREE.replace("<ip>10.10.0.15</ip>", "<ip/>")))
