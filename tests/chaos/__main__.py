@@ -36,6 +36,7 @@ class Size:
     places: int
     servers: int  #: in each place
     most: float  #: longest wait until all is done, seconds
+    listed: float = 0.5  #: seconds between two lists of a place: they cost a quarter of the processors
 
     @property
     def leave(self) -> bool:
@@ -45,7 +46,7 @@ class Size:
 
 SHORT = Size(orders=200, seconds=75.0, places=2, servers=120, most=900.0)
 FULL = Size(orders=1000, seconds=900.0, places=4, servers=300, most=1800.0)
-LONG = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0)
+LONG = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0, listed=1.0)
 STILL = 120.0  #: what has not moved for so long after the storm is stuck: longer than every deadline
 
 
@@ -55,9 +56,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     folder = Path(tempfile.mkdtemp(prefix="provisioner-chaos-"))
     folder.chmod(0o711)
-    town = Town(folder, plant=options.plant, database_url=options.database_url, broker_url=options.broker_url)
+    size: Size = options.size
+    given = {"database_url": options.database_url, "broker_url": options.broker_url}
+    town = Town(folder, plant=options.plant, listed=size.listed, **given)
     try:
-        return _run(town, options, options.size)
+        return _run(town, options, size)
     finally:
         town.stop()
         if not options.keep:

@@ -41,10 +41,9 @@ START_SECONDS = 60.0
 
 #: call < soft < hard < lease; short, so that what takes hours takes seconds
 SPANS = {
-    "call": 1.5, "soft": 2.0, "hard": 2.5, "lease": 3.0, "reconcile": 0.2, "observe_short": 0.5, "observe_long": 0.5,
-    "observe_stock": 1.0, "view_age": 2.0, "wake_grace": 1.0, "wake_most": 30.0, "pass_over": 2.0, "canary": 2.0,
-    "canary_most": 10.0, "probe": 0.5, "burn_window": 30.0, "blast_closes": 100_000, "blast_suspends": 1000.0,
-    "tell_again": 1.0, "tell_gather": 2.0,
+    "call": 1.5, "soft": 2.0, "hard": 2.5, "lease": 3.0, "reconcile": 0.2, "observe_stock": 1.0, "wake_grace": 1.0,
+    "wake_most": 30.0, "pass_over": 2.0, "canary": 2.0, "canary_most": 10.0, "probe": 0.5, "burn_window": 30.0,
+    "blast_closes": 100_000, "blast_suspends": 1000.0, "tell_again": 1.0, "tell_gather": 2.0,
 }  # fmt: skip
 #: longer in proportion than all else, so that a busy machine does not make a good server look bad; what nobody saw
 #: waits for its deadline: that must fit into the time after the storm
@@ -89,6 +88,7 @@ class Town:
     strangers: set[str] = field(default_factory=set)  #: users that other people made in a panel
     site_options: tuple[str, ...] = ()  #: what each simulated data centre is told besides
     our_environment: dict[str, str] = field(default_factory=dict)  #: of our own processes, besides their settings
+    listed: float = 0.5  #: seconds between two lists of a place
 
     def start(self, *, places: int, servers: int, seed: int) -> None:
         """Have everything up, connected, and one package that is sold from every place."""
@@ -169,7 +169,7 @@ class Town:
                 "PROVISIONER_DATABASE_URL": str(given["database_url"]),
                 "PROVISIONER_BROKER_URL": self.broker_url,
                 "PROVISIONER_SECRET_KEY_FILE": str(self.folder / "secret.key"),
-                "PROVISIONER_SPANS": json.dumps(SPANS),
+                "PROVISIONER_SPANS": json.dumps(given["spans"]),
                 "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
                 "PROVISIONER_POLICIES": json.dumps(POLICIES),
                 "PROVISIONER_SMTP_URL": self.mail_url,
@@ -187,7 +187,8 @@ class Town:
             "database_url": self.database_url,
             "broker_url": self.broker_url,
             "secret_key_file": self.folder / "secret.key",
-            "spans": SPANS,
+            "spans": SPANS
+            | {**dict.fromkeys(("observe_short", "observe_long"), self.listed), "view_age": 4 * self.listed},
             "step_scale": STEP_SCALE,
             "policies": POLICIES,
         }
