@@ -51,7 +51,7 @@ POLICIES: dict[str, dict[str, float]] = {
     # an act is looked at again when the latest effect would show: the limit of its call, and `stream.LATE`
     **{name: {"deadline": 45.0, "settle": 3.0} for name in STEPS if not name.startswith("ask_")},
     "ping": {"deadline": 45.0},
-    "install_os": {"settle": 5.0, "deadline": 60.0},
+    "install_os": {"settle": 7.0, "deadline": 60.0},
 }
 WORKERS = ("steps-1", "steps-2", "control-1", "control-2")
 #: ends every other session on our database: what a database that somebody else runs lets us do to it
