@@ -45,8 +45,8 @@ class Size:
 
 
 SHORT = Size(orders=200, seconds=75.0, places=2, servers=120, most=900.0)
-FULL = Size(orders=1000, seconds=900.0, places=4, servers=300, most=1800.0)
-LONG = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0, listed=1.0)
+MEDIUM = Size(orders=1000, seconds=900.0, places=4, servers=300, most=1800.0)
+FULL = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0, listed=1.0)
 STILL = 120.0  #: what has not moved for so long after the storm is stuck: longer than every deadline
 
 
@@ -128,9 +128,9 @@ def _options() -> argparse.Namespace:
     parser.set_defaults(size=FULL)
     sizes = parser.add_mutually_exclusive_group()
     short = "200 orders in under five minutes"
-    long = "4,000 orders in an hour and a half: customers leave, so that their servers are sold again"
+    medium = "1,000 orders in 20 minutes, no more than there are servers; without either 4,000 in an hour"
     sizes.add_argument("--short", dest="size", action="store_const", const=SHORT, help=short)
-    sizes.add_argument("--long", dest="size", action="store_const", const=LONG, help=long)
+    sizes.add_argument("--medium", dest="size", action="store_const", const=MEDIUM, help=medium)
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same orders and faults")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--plant", default="", metavar="BUG", help="plant a bug of tests/chaos/plants.py: is it found?")
