@@ -110,8 +110,24 @@ def test_all_that_is_named_is_there() -> None:
 
 
 def test_a_broker_that_is_full_refuses_and_evicts_nothing() -> None:
-    assert SERVICES["redis"]["command"][-2:] == ["--maxmemory-policy", "noeviction"]
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
     assert {tuple(SERVICES[name]["profiles"]) for name in ("redis", "rabbitmq")} == {("redis",), ("rabbitmq",)}
+
+
+def test_a_redis_without_a_password_answers_those_inside() -> None:
+    """Seen with another image than the official one: all clients were refused."""
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--protected-mode") + 1] == "no"
+    assert SERVICES["redis"]["networks"] == ["inside"]
+
+
+def test_workers_may_ping_without_a_capability() -> None:
+    """The group of the image's user must be in the range; engines that are not Docker may leave only root's."""
+    for name in ("steps", "steps-ams", "control"):
+        first, last = SERVICES[name]["sysctls"]["net.ipv4.ping_group_range"].split()
+        assert int(first) == 0
+        assert int(last) > 10001
 
 
 def test_the_image_holds_both_packages_from_the_lock_and_runs_as_nobody_special() -> None:
