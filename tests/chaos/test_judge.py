@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.simulators.client import Control
-from tests.chaos.judge import AGAIN, OVER, Verdict, _asked, _robbed, _spared, _walk
+from tests.chaos.judge import AGAIN, OVER, Verdict, _asked, _robbed, _spared, _walk, held
 from tests.chaos.technician import Technician
 from tests.chaos.town import Place, Town
 
@@ -110,3 +110,20 @@ def test_an_install_on_a_customers_own_machine_is_found() -> None:
     _spared(place, {"301": [port, {**INSTALL, "mutating": True}]}, technician, verdict)
 
     assert len(verdict.cases[OVER]) == 1
+
+
+def test_a_secret_in_a_log_is_found(tmp_path: Path) -> None:
+    secrets, log = tmp_path / "secrets", tmp_path / "steps.log"
+    secrets.write_text("Planted-1-c1\nS.*\nx+y/z==")
+    log.write_bytes(b'\xff{"password": "x+y/z=="}\nnothing here: Sxx\n')
+
+    assert held(secrets, log) == ["x+y/z=="]
+    log.write_text("all is well\n")
+    assert held(secrets, log) == []
+
+
+def test_what_cannot_be_searched_is_not_clean(tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text("Planted-1-c1")
+
+    with pytest.raises(RuntimeError, match=r"away\.log"):
+        held(tmp_path / "secrets", tmp_path / "away.log")
