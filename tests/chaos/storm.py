@@ -24,7 +24,7 @@ Json = Any
 #: whose turn will come by itself, or never; who waits for stock is looked at with the data centres' books
 UNDER_WAY = """
 SELECT j.id, j.kind, j.state, j.waits_for, j.reason, s.external_ref, a.state AS attempt, st.name AS step, st.outcome,
-       a.reason AS why
+       a.reason AS why, coalesce(a.state = 'waiting' AND a.resume_at > clock_timestamp(), false) AS due
   FROM job j LEFT JOIN service s ON s.id = j.service_id
   LEFT JOIN attempt a ON a.job_id = j.id AND a.state <> 'ended'
   LEFT JOIN step st ON st.attempt_id = a.id AND st.pos = a.pos
@@ -108,7 +108,7 @@ class Storm:
         """
         End all faults and wait until nothing is under way; gives what is.
 
-        Gives up when nothing has moved for *still* seconds, or after *most*.
+        Gives up when nothing has moved for *still* seconds and nobody is to look at it again, or after *most*.
         """
         for place in self.town.places:
             place.control.clear_faults()
@@ -121,7 +121,7 @@ class Storm:
         ends, moved = time.monotonic() + most, time.monotonic()
         left: list[Json] = []
         stands: Json = None
-        while time.monotonic() < min(ends, moved + still):
+        while (now := time.monotonic()) < ends and (now < moved + still or any(job["due"] for job in left)):
             self.town.tend()
             self.person.answer()
             self.technician.work()
@@ -132,8 +132,8 @@ class Storm:
                 continue
             if not left and not self.technician.busy:
                 return []
-            if (now := (self.town.database.row(STANDS), self.person.pressed.total())) != stands:
-                stands, moved = now, time.monotonic()
+            if (seen := (self.town.database.row(STANDS), self.person.pressed.total())) != stands:
+                stands, moved = seen, time.monotonic()
             time.sleep(PAUSE * 4)
         return [job for job in left if not (job["attempt"] == "held" and job["why"])]
 
@@ -141,7 +141,7 @@ class Storm:
         """Give orders that wait for stock while a server that fits stands free by the data centre's own book."""
         waiting = self.town.database.rows(
             "SELECT j.id, j.kind, j.state, j.waits_for, j.reason, s.external_ref, '' AS attempt, '' AS step, "
-            "'' AS outcome, '' AS why, s.package -> 'connections' AS places FROM job j JOIN service s "
+            "'' AS outcome, '' AS why, false AS due, s.package -> 'connections' AS places FROM job j JOIN service s "
             "ON s.id = j.service_id WHERE j.state = 'queued' AND j.waits_for = 'stock'"
         )
         if not waiting:
@@ -292,6 +292,9 @@ class Storm:
                 if not server["owner"]:
                     flags = stream.STALE[draw.randrange(len(stream.STALE))]
                     place.control.add_fault("stale", server=server["id"], flags=flags)
+            case stream.PORTS:
+                for one in self.town.places:
+                    _free_links(one)
             case stream.AWAY:
                 self.town.places[deed.number].control.restart_panel(5.0)
             case stream.REVOKE:
@@ -301,7 +304,9 @@ class Storm:
         return True
 
 
-BESIDE = (stream.FOREIGN, stream.STRANGER, stream.OLD_FLAG, stream.AWAY, stream.REVOKE, stream.RESTORE)
+BESIDE = (
+    stream.FOREIGN, stream.STRANGER, stream.OLD_FLAG, stream.PORTS, stream.AWAY, stream.REVOKE, stream.RESTORE,
+)  # fmt: skip
 
 
 def host(number: int) -> str:
@@ -328,7 +333,7 @@ def _take_or_give_back(place: Place, draw: random.Random) -> None:
 
 
 def _free_links(place: Place) -> None:
-    """Let a technician look after the switch ports that hang: nothing else ends that."""
+    """Let a person in the data centre end what hangs at a switch port: nothing else does."""
     for server in place.control.servers():
         hung = [{"id": link["id"], "in_progress": False} for link in server["links"] if link["in_progress"]]
         if hung:

@@ -66,6 +66,8 @@ STALE = (["operation_failed"], ["powererror"], ["install_in_progress"])
 
 #: deeds that are no customer's
 FOREIGN, STRANGER, OLD_FLAG, AWAY, REVOKE, RESTORE = "foreign", "stranger", "old flag", "away", "revoke", "restore"
+PORTS = "look after the ports"
+PORTS_EVERY = 300.0  #: seconds, five hours of a data centre: nothing but a person ends a link that hangs
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def deeds(seed: int, *, orders: int, seconds: float, places: int, leave: bool = 
         found.append(Deed(seconds * draw.uniform(0.1, 0.9), AWAY, n))
         at = seconds * draw.uniform(0.1, 0.8)
         found += [Deed(at, REVOKE, n), Deed(at + 3, RESTORE, n)]
+    found += [Deed(PORTS_EVERY * n, PORTS, n) for n in range(1, int(seconds / PORTS_EVERY))]
     return sorted(found, key=lambda deed: (deed.at, deed.what, deed.number))
 
 
