@@ -24,6 +24,7 @@ STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS, UNTRUE =
 RULES = (STUCK, TWICE, OVER, AGAIN, SERVERS, ADDRESSES, ACCOUNTS, LEFT, SECRETS, UNTRUE)
 LIVE = ("active", "suspended", "closing")
 FREE = "free.ds"
+NOBODY = "no_owner"  #: the panel's word
 TOKEN = "provisioner [0-9a-f]{8} claim [0-9]+"  #: our note in the panel
 PACKAGE_ADDRESSES = 2
 #: faults after which a port is not what the panel said that it is: no read can tell
@@ -248,8 +249,15 @@ def _wishes(
     for service in services:
         number = service["server"]["server"]
         if service["state"] in ("active", "suspended") and number in servers:
-            for text in _asked(service, servers[number], calls.get(number, ()), retries.get(service["hostname"], 0)):
+            done = _since_free(calls.get(number, ()))
+            for text in _asked(service, servers[number], done, retries.get(service["hostname"], 0)):
                 yield f"server {number}: {service['external_ref']} {text}"
+
+
+def _since_free(calls: Sequence[Json]) -> Sequence[Json]:
+    """Give what came true since the server was last nobody's: what is older was for earlier customers."""
+    freed = [n for n, call in enumerate(calls, 1) if call["params"].get("owner") == NOBODY]
+    return calls[max(freed, default=0) :]
 
 
 def _passwords(services: Iterable[Json], calls: Iterable[Json]) -> Iterator[str]:

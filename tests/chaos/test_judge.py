@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioner.simulators.client import Control
-from tests.chaos.judge import AGAIN, OVER, Verdict, _asked, _robbed, _spared, _walk, held
+from tests.chaos.judge import AGAIN, OVER, Verdict, _asked, _robbed, _spared, _walk, _wishes, held
 from tests.chaos.technician import Technician
 from tests.chaos.town import Place, Town
 
@@ -97,6 +97,14 @@ def test_what_was_told_and_is_not_so_is_found(
 
     assert wrong in found
     assert bool(wrong) == bool(found)
+
+
+def test_a_server_that_was_sold_before_answers_for_its_last_customer_alone() -> None:
+    told = {**service("active"), "external_ref": "ord-1-2", "server": {"server": "335"}}
+    earlier = [CLAIM, HAND_OVER, REBOOT, FREE, CLAIM, HAND_OVER]
+
+    assert not list(_wishes([told], {"335": server()}, {"335": earlier}, {}))
+    assert list(_wishes([told], {"335": server()}, {"335": [*earlier, REBOOT]}, {}))
 
 
 def test_an_install_on_a_customers_own_machine_is_found() -> None:
