@@ -52,6 +52,7 @@ class Phase(StrEnum):
     PAST = "past"  #: an open whose hand-over has begun
     PAST_STUCK = "past_stuck"  #: the same, held
     UNDOING = "undoing"
+    UNDO_STUCK = "undo_stuck"  #: the same, held: the undo failed for good
     INTERRUPTED = "interrupted"
 
 
@@ -68,7 +69,12 @@ class JobAt:
     @property
     def switching(self) -> bool:
         """Whether it goes for a suspend or a resume; one that undoes itself does not any more."""
-        return self.kind in SWITCHING and self.phase is not Phase.UNDOING
+        return self.kind in SWITCHING and self.phase not in (Phase.UNDOING, Phase.UNDO_STUCK)
+
+    @property
+    def reason(self) -> str:
+        """Of suspend and resume: whose suspension."""
+        return str(self.params.get("reason", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,9 @@ def arrive(standing: Standing, wish: Wish) -> Arrival:
     """Say what *wish* does; the caller carries it out in the same transaction."""
     if why_not := _refusal(standing, wish):
         return Arrival(refused=why_not)
+    if given_up := undo_given_up(standing, wish.kind):
+        arrival = arrive(_ended_in_vain(standing, given_up), wish)
+        return arrival if arrival.refused else replace(arrival, supersede=(*arrival.supersede, given_up.id))
     match wish.kind:
         case JobKind.CLOSE:
             return _close(standing)
@@ -135,6 +144,25 @@ def arrive(standing: Standing, wish: Wish) -> Arrival:
             return _resume(standing, wish)
         case _:
             return _ordinary(standing, wish)
+
+
+def undo_given_up(standing: Standing, kind: JobKind) -> JobAt | None:
+    """
+    Give the job whose held undo a wish of *kind* makes pointless; None where there is none.
+
+    A suspend, resume or close switches the ports that the undo would, a close also drops the addresses.
+    """
+    live = standing.live
+    if live is None or live.phase is not Phase.UNDO_STUCK or live.kind in (JobKind.OPEN, JobKind.CLOSE):
+        return None
+    return live if kind is JobKind.CLOSE or {kind, live.kind} <= SWITCHING else None
+
+
+def _ended_in_vain(standing: Standing, job: JobAt) -> Standing:
+    jobs = tuple(one for one in standing.jobs if one is not job)
+    remains = left(replace(standing, jobs=jobs), job.kind, job.reason)
+    half = standing.half_switched or job.kind in SWITCHING
+    return replace(standing, jobs=jobs, desired=remains.desired, suspended_by=remains.suspended_by, half_switched=half)
 
 
 def _refusal(standing: Standing, wish: Wish) -> str:
@@ -348,4 +376,4 @@ def _still_wanted(standing: Standing) -> Desired:
 
 
 def _reasons(standing: Standing, kind: JobKind) -> frozenset[str]:
-    return frozenset(str(job.params.get("reason", "")) for job in standing.jobs if job.kind is kind and job.switching)
+    return frozenset(job.reason for job in standing.jobs if job.kind is kind and job.switching)

@@ -7,7 +7,7 @@ from typing import Any
 from provisioner.domain.attempt import Command, Verb
 from provisioner.domain.blast import HELD, held
 from provisioner.domain.blast import Asked as Counted
-from provisioner.domain.life import USUALLY, Arrival, JobAt, Wish, arrive
+from provisioner.domain.life import USUALLY, Arrival, JobAt, Wish, arrive, undo_given_up
 from provisioner.domain.spans import Spans
 from provisioner.domain.states import JobKind, JobState
 from provisioner.domain.verbs import refusal
@@ -87,7 +87,7 @@ UPDATE job SET waits_for = 'hold', waits_since = clock_timestamp(), plan_at = NU
 #: wishes for which a job makes way that stands still, and that came while it was still at work
 BEHIND_HELD = """
 SELECT q.service_id, q.kind, q.params, q.created_by
-  FROM job q JOIN job l ON l.service_id = q.service_id AND l.state = 'running'
+  FROM job q JOIN job l ON l.service_id = q.service_id AND l.state IN ('running', 'compensating')
   JOIN attempt a ON a.job_id = l.id AND a.state = 'held'
  WHERE q.state = 'queued' AND q.waits_for = 'job' AND q.kind IN ('close', 'suspend', 'resume')
    AND l.kind NOT IN ('open', 'close') ORDER BY q.id LIMIT %(limit)s"""
@@ -208,12 +208,15 @@ class LifeStore:
             given, by = Wish(JobKind(row["kind"]), row["params"]), row["created_by"]
             with self._db.transaction() as session:
                 session.rows("SELECT FROM service WHERE id = %(id)s FOR UPDATE", id=row["service_id"])
-                arrival = arrive(standing(session, row["service_id"]), given)
+                stands = standing(session, row["service_id"])
+                arrival = arrive(stands, given)
                 if arrival.same is not None:
                     as_it_was = replace(arrival, desired=None, suspended_by=None)  # said when it came, or lifted since
                     messages += self._stop_others(
                         session, row["service_id"], as_it_was, given=given, by=by, policies=policies
                     )
+                    if given_up := undo_given_up(stands, given.kind):
+                        restate(session, row["service_id"], given_up.kind, given_up.reason)
         return messages
 
     def drop(self, by: str) -> int:

@@ -64,7 +64,7 @@ def _phase(row: Row) -> Phase:
         case JobState.INTERRUPTED:
             return Phase.INTERRUPTED
         case JobState.COMPENSATING:
-            return Phase.UNDOING
+            return Phase.UNDO_STUCK if row["attempt"] == AttemptState.HELD else Phase.UNDOING
         case JobState.QUEUED:
             return Phase.QUEUED
         case _:

@@ -308,6 +308,45 @@ def test_a_job_that_makes_way_brings_no_reason_back_that_was_lifted_meanwhile(ap
     assert wanted(api) == ("suspended", "suspended", ["staff"])
 
 
+@pytest.mark.parametrize("again", ["asked again", "by itself"])
+@pytest.mark.parametrize(
+    ("pair", "ends"),
+    [
+        ("suspend close", "closed of billing"),
+        ("resume close", "closed of nobody"),
+        ("suspend suspend", "suspended of abuse"),
+    ],
+)
+def test_an_undo_that_is_held_makes_way_for_what_came_behind_it(
+    api: Served, server: FakeServer, pair: str, ends: str, again: str
+) -> None:
+    first, what = pair.split()
+    if first == "resume":
+        api.run(ask(api, "suspend"), "succeeded")
+    undone, later = ask(api, first), list[int]()
+    body = {"reason": "abuse"} if what == "suspend" else {}
+
+    def press(_: Call) -> None:
+        give(api, undone, "cancel")
+        later.append(ask(api, what, body))
+
+    api.world.fault("set_link", after=True, hook=press)
+    api.world.fault("set_link", Fatal, skip=1, times=1)
+    run_until(api, lambda: bool(api.ports.database.value("SELECT count(*) FROM attempt WHERE state = 'held'")))
+    waits = api.get(f"/v1/jobs/{later[0]}").json["waits_for"]
+    half = state(api, undone)
+    if again == "asked again":
+        assert ask(api, what, body) == later[0]
+    else:
+        api.ports.database.rows(SWEEP_IS_DUE)
+    api.run(later[0], "succeeded")
+
+    assert (waits, half, state(api, undone)) == ("job", "compensating", "superseded")
+    is_, desired, reasons = wanted(api)
+    assert (is_, f"{desired} of {', '.join(reasons) or 'nobody'}") == (ends.partition(" ")[0], ends)
+    assert ports(server) == [False, False]
+
+
 def test_a_suspension_of_an_order_that_failed_is_not_that_of_the_next(api: Served) -> None:
     order = api.order("ord-2", hostname="srv2.example.net")
     first = api.post("/v1/services", order, who="billing").json["job"]["id"]

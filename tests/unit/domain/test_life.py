@@ -293,6 +293,35 @@ def test_a_suspension_that_another_job_still_sets_is_kept_and_only_that() -> Non
     assert left(standing, JobKind.SUSPEND, "abuse").suspended_by == both
 
 
+@pytest.mark.parametrize("kind", [JobKind.SUSPEND, JobKind.RESUME, JobKind.ADD_ADDRESS])
+def test_a_close_does_not_wait_behind_an_undo_that_was_given_up(kind: JobKind) -> None:
+    standing = replace(ACTIVE, jobs=(job(kind, Phase.UNDO_STUCK, reason="billing"),))
+
+    assert arrive(standing, CLOSE) == Arrival(supersede=(OPEN,), desired=Desired.CLOSED)
+
+
+def test_a_close_waits_for_what_an_order_took_to_be_given_back() -> None:
+    standing = replace(ORDERED, jobs=(job(JobKind.OPEN, Phase.UNDO_STUCK),))
+
+    assert arrive(standing, CLOSE).supersede == ()
+
+
+def test_a_resume_whose_undo_was_given_up_makes_way_and_brings_its_reason_back() -> None:
+    lifted = replace(SUSPENDED, desired=Desired.ACTIVE, suspended_by=frozenset())
+    standing = replace(lifted, jobs=(job(JobKind.RESUME, Phase.UNDO_STUCK, reason="billing"),))
+    abuse, again = arrive(standing, suspend("abuse")), arrive(standing, resume())
+
+    assert (abuse.supersede, abuse.done) == (again.supersede, again.done) == ((OPEN,), "")
+    assert abuse.suspended_by == frozenset({"abuse", "billing"})
+    assert again.desired is Desired.ACTIVE
+
+
+def test_a_suspend_waits_until_addresses_are_given_back() -> None:
+    standing = replace(ACTIVE, jobs=(job(JobKind.ADD_ADDRESS, Phase.UNDO_STUCK),))
+
+    assert arrive(standing, suspend()).supersede == ()
+
+
 # --- the whole product --------------------------------------------------------------------------------------------
 
 
