@@ -57,8 +57,13 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="provisioner-chaos-"))
     folder.chmod(0o711)
     size: Size = options.size
-    given = {"database_url": options.database_url, "broker_url": options.broker_url}
-    town = Town(folder, plant=options.plant, listed=size.listed, **given)
+    town = Town(
+        folder,
+        plant=options.plant,
+        listed=size.listed,
+        database_url=options.database_url,
+        broker_url=options.broker_url,
+    )
     try:
         return _run(town, options, size)
     finally:

@@ -187,8 +187,7 @@ class Town:
             "database_url": self.database_url,
             "broker_url": self.broker_url,
             "secret_key_file": self.folder / "secret.key",
-            "spans": SPANS
-            | {**dict.fromkeys(("observe_short", "observe_long"), self.listed), "view_age": 4 * self.listed},
+            "spans": SPANS | {"observe_short": self.listed, "observe_long": self.listed, "view_age": 4 * self.listed},
             "step_scale": STEP_SCALE,
             "policies": POLICIES,
         }
