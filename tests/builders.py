@@ -240,9 +240,11 @@ class HandDriver:
         self.asked: list[tuple[Any, ...]] = []  #: mutating calls: name, then arguments
         self.refuse: Exception | None = None  #: raised by the next act
         self.looks = 0
+        self.main_ip = ""  #: what the last reading was told of it
 
     def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
         self.looks += 1
+        self.main_ip = main_ip
         return self.reading
 
     def users(self) -> Sequence[User]:

@@ -51,7 +51,11 @@ class StepContext:
         return self.claim.server
 
     def read(self) -> ServerReading:
-        """Read the server afresh, once a look; raises what `Driver.read` raises."""
+        """
+        Read the server afresh, once a look; raises what `Driver.read` raises.
+
+        Which address is the main one may be as old as the last list: it names a row, and proves no act.
+        """
         if self._reading is None:
             self._rests_on(self.clock.now())
             self._reading = self.driver.read(self.server, self.ip)
