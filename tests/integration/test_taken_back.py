@@ -347,6 +347,24 @@ def test_an_undo_that_is_held_makes_way_for_what_came_behind_it(
     assert ports(server) == [False, False]
 
 
+def test_a_close_drops_the_addresses_of_a_job_whose_undo_is_held(api: Served, server: FakeServer) -> None:
+    more, closes = ask(api, "addresses", {"count": 1}), list[int]()
+
+    def press(_: Call) -> None:
+        give(api, more, "cancel")
+        closes.append(ask(api, "close"))
+
+    api.world.fault("add_address", after=True, hook=press)
+    api.world.fault("delete_address", Fatal, times=1)
+    run_until(api, lambda: bool(api.ports.database.value("SELECT count(*) FROM attempt WHERE state = 'held'")))
+    half = (state(api, more), len(server.addresses))
+    api.ports.database.rows(SWEEP_IS_DUE)
+    api.run(closes[0], "succeeded")
+
+    assert (half, state(api, more)) == (("compensating", 2), "superseded")
+    assert (wanted(api)[0], len(server.addresses), server.owner) == ("closed", 1, None)
+
+
 def test_a_suspension_of_an_order_that_failed_is_not_that_of_the_next(api: Served) -> None:
     order = api.order("ord-2", hostname="srv2.example.net")
     first = api.post("/v1/services", order, who="billing").json["job"]["id"]
