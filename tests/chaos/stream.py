@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def deeds(seed: int, *, orders: int, seconds: float, places: int, leave: bool = 
         found.append(Deed(seconds * draw.uniform(0.1, 0.9), AWAY, n))
         at = seconds * draw.uniform(0.1, 0.8)
         found += [Deed(at, REVOKE, n), Deed(at + 3, RESTORE, n)]
-    found += [Deed(PORTS_EVERY * n, PORTS, n) for n in range(1, int(seconds / PORTS_EVERY))]
+    found += [Deed(PORTS_EVERY * n, PORTS, n) for n in range(1, math.ceil(seconds / PORTS_EVERY))]
     return sorted(found, key=lambda deed: (deed.at, deed.what, deed.number))
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from provisioner.simulators.client import Control
 from provisioner.simulators.faults import KINDS, FaultBook, Occasion
 from tests.chaos.killer import blows
-from tests.chaos.stream import AFTER, LIVES, arm, deeds
+from tests.chaos.stream import AFTER, LIVES, PORTS, arm, deeds
 
 #: calls of one order on one server: function, is it an act, is it a form that is only viewed
 CALLS = (
@@ -75,6 +75,13 @@ def test_where_there_are_more_orders_than_servers_everybody_who_stayed_leaves_an
     ended = {deed.number: deed.at for deed in leave if deed.what in ("close", "cancel")}
     at_once = max(sum(opened[n] <= at < ended.get(n, 1e9) for n in opened) for at in range(0, 3600, 60))
     assert at_once < 1200
+
+
+def test_somebody_looks_after_the_ports_each_five_minutes_until_the_end() -> None:
+    looks = [deed.at for deed in deeds(7, orders=40, seconds=900.5, places=2) if deed.what == PORTS]
+
+    assert looks == [300.0, 600.0, 900.0]
+    assert all(deed.what != PORTS for deed in deeds(7, orders=40, seconds=300.0, places=2))
 
 
 def test_the_same_seed_gives_the_same_faults_whatever_runs_beside() -> None:
