@@ -95,8 +95,7 @@ def _queued(job: Facts, spans: Spans) -> Outlook:
         case WaitsFor.SITE:
             return _site(job, spans, since)
         case WaitsFor.JOB:
-            which = job["reason"] or "an earlier job of its service goes first"
-            return Outlook(f"waits: {which}", since, "", None, "the end of that job starts it")
+            return Outlook(f"waits: {_first(job)}", since, "", None, "the end of that job starts it")
         case WaitsFor.HOLD:
             return Outlook(
                 f"waits for a hold to be lifted ({job['held_reason']})", since, "", None, "until then it stays"
@@ -113,6 +112,14 @@ def _queued(job: Facts, spans: Spans) -> Outlook:
                 at(job["plan_at"]),
                 "then it takes the next free server" if job["kind"] == JobKind.OPEN else "then it begins",
             )
+
+
+def _first(job: Facts) -> str:
+    """Say whose end is waited for: what was said when the job came may have been overtaken by a hold."""
+    first = job["first"]
+    if first and first["held"]:
+        return f"job {first['id']} ({first['kind']}) goes first and is held for a person ({first['reason']})"
+    return str(job["reason"] or "an earlier job of its service goes first")
 
 
 def _stock(job: Facts, spans: Spans) -> Outlook:

@@ -261,11 +261,12 @@ def test_a_resume_that_waited_behind_a_suspend_which_is_held_goes_when_it_is_ask
     api.world.fault("set_link", Fatal, times=1)
     suspend = ask(api, "suspend")
     run_until(api, lambda: bool(api.ports.database.value("SELECT count(*) FROM attempt WHERE state = 'held'")))
-    waits = api.get(f"/v1/jobs/{resumes[0]}").json["waits_for"]
+    waits = api.get(f"/v1/jobs/{resumes[0]}").json
     again = ask(api, "resume")
     api.run(again, "succeeded")
 
-    assert (waits, again, state(api, suspend)) == ("job", resumes[0], "superseded")
+    assert (waits["waits_for"], again, state(api, suspend)) == ("job", resumes[0], "superseded")
+    assert f"job {suspend} (suspend) goes first and is held for a person (" in waits["sentence"]
     assert wanted(api) == ("active", "active", [])
     assert ports(server) == [True, True]
 

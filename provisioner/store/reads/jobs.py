@@ -31,6 +31,14 @@ QUESTION = """
    FROM question q JOIN attempt a ON a.id = q.attempt_id LEFT JOIN department d ON d.id = q.department_id
   WHERE a.job_id = j.id ORDER BY q.id DESC LIMIT 1)"""
 
+#: the job of the same service whose end another one waits for
+FIRST = """
+(SELECT jsonb_build_object('id', fi.id, 'kind', fi.kind, 'held', fa.state = 'held',
+                           'reason', coalesce(nullif(fa.reason, ''), fs.outcome, ''))
+   FROM job fi JOIN attempt fa ON fa.job_id = fi.id AND fa.state <> 'ended'
+   LEFT JOIN step fs ON fs.attempt_id = fa.id AND fs.pos = fa.pos
+  WHERE fi.service_id = j.service_id AND fi.id <> j.id AND fi.state IN ('running', 'compensating') LIMIT 1)"""
+
 JOB = f"""
 SELECT j.*, s.panel, s.external_ref, s.state AS service_state, s.hostname, s.held_reason,
        s.package ->> 'name' AS package, s.package ->> 'server_type' AS server_type,
@@ -38,7 +46,8 @@ SELECT j.*, s.panel, s.external_ref, s.state AS service_state, s.hostname, s.hel
        cl.server_ref AS claim_server,
        (SELECT max(n.id) FROM job n WHERE n.service_id = j.service_id) AS newest_job,
        coalesce((SELECT max(e.seq) FROM event e WHERE e.job_id = j.id), 0) AS last_seq,
-       {ATTEMPTS} AS attempts, {PLACES} AS places, {QUESTION} AS question, i.halted, i.halted_at,
+       {ATTEMPTS} AS attempts, {PLACES} AS places, {QUESTION} AS question,
+       {FIRST} AS first, i.halted, i.halted_at,
        clock_timestamp() AS now
   FROM job j LEFT JOIN service s ON s.id = j.service_id LEFT JOIN claim cl ON cl.id = j.claim_id
   LEFT JOIN installation i ON true

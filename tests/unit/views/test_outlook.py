@@ -46,7 +46,7 @@ def a_job(*attempts: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "plan_at": None,
         "reason": "", "created_at": at(0), "ended_at": None, "newest_job": 7, "on_failure": "next",
         "server_type": "HP-E3-16G", "stock_wait_seconds": 3600.0, "held_reason": "", "attempts": list(attempts),
-        "places": [a_place()], "now": at(20),
+        "places": [a_place()], "now": at(20), "first": None,
     }  # fmt: skip
     return {**job, **changes}
 
@@ -88,6 +88,18 @@ def a_job(*attempts: dict[str, Any], **changes: Any) -> dict[str, Any]:
             a_job(state="queued", waits_for="stock", stock_since=at(0)),
             ("waits for a free server of type HP-E3-16G, since 2026-01-01 12:00:00 UTC; the observer, by the list of "
             "dc1, looks next, about 2026-01-01 12:01:15 UTC; if none comes free it fails at 2026-01-01 13:00:00 UTC"),
+        ),
+        (
+            a_job(state="queued", waits_for="job", waits_since=at(0), reason="job 6 (resume) goes first; such a job …",
+                  first={"id": 6, "kind": "resume", "held": False, "reason": ""}),
+            ("waits: job 6 (resume) goes first; such a job …, since 2026-01-01 12:00:00 UTC; "
+            "the end of that job starts it"),
+        ),
+        (
+            a_job(state="queued", waits_for="job", waits_since=at(0), reason="job 6 (resume) goes first; such a job …",
+                  first={"id": 6, "kind": "resume", "held": True, "reason": "the port hangs"}),
+            ("waits: job 6 (resume) goes first and is held for a person (the port hangs), since "
+            "2026-01-01 12:00:00 UTC; the end of that job starts it"),
         ),
         (
             a_job(state="queued", waits_for="site", waits_since=at(0),
