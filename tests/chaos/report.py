@@ -15,6 +15,9 @@ from tests.chaos.town import Town
 
 Json = Any
 SHOWN = 5  #: cases of one rule that are printed with their trail
+HELD = """
+SELECT j.kind, st.name AS step, coalesce(nullif(a.reason, ''), st.outcome) AS why FROM attempt a
+  JOIN job j ON j.id = a.job_id JOIN step st ON st.attempt_id = a.id AND st.pos = a.pos WHERE a.state = 'held'"""
 
 
 def figures(storm: Storm, verdict: Verdict, services: Mapping[str, Json], took: float, heard: int) -> dict[str, Json]:
@@ -93,8 +96,10 @@ def _wishes(services: Mapping[str, Json]) -> dict[str, int]:
     return dict(sorted(Counter(f"{job['kind']} {job['state']}" for job in jobs).items()))
 
 
-def _held(town: Town) -> int:
-    return int(town.database.value("SELECT count(*) FROM attempt WHERE state = 'held'"))
+def _held(town: Town) -> dict[str, int]:
+    """Count what a person did not get to its end, by where it stands and why."""
+    told = (f"{row['kind']} at {row['step']}: {_like(row['why'])}" for row in town.database.rows(HELD))
+    return dict(Counter(told).most_common())
 
 
 def _faulty(town: Town) -> dict[str, Json]:
