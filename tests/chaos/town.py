@@ -162,7 +162,8 @@ class Town:
 
     def begin(self, name: str, argv: list[str], *, ours: bool = False) -> None:
         """Start a child; one of *ours* comes again when it ends, as units make it."""
-        env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        env |= {"HOME": str(self.folder), "TMPDIR": str(self.folder)}  # who is killed leaves folders there
         if ours:
             given = self._settings()
             env |= {
