@@ -47,8 +47,7 @@ SELECT j.*, s.panel, s.external_ref, s.state AS service_state, s.hostname, s.hel
        (SELECT max(n.id) FROM job n WHERE n.service_id = j.service_id) AS newest_job,
        coalesce((SELECT max(e.seq) FROM event e WHERE e.job_id = j.id), 0) AS last_seq,
        {ATTEMPTS} AS attempts, {PLACES} AS places, {QUESTION} AS question,
-       {FIRST} AS first, i.halted, i.halted_at,
-       clock_timestamp() AS now
+       {FIRST} AS first, i.halted, i.halted_at, clock_timestamp() AS now
   FROM job j LEFT JOIN service s ON s.id = j.service_id LEFT JOIN claim cl ON cl.id = j.claim_id
   LEFT JOIN installation i ON true
  WHERE j.id = %(job)s AND (%(panel)s::text IS NULL OR s.panel = %(panel)s)"""
