@@ -1,7 +1,9 @@
 """Faults on order: what shall go wrong, for whom, how often; decides, and touches nothing itself."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from provisioner.simulators.chance import draw
 
@@ -133,7 +135,11 @@ class Fault:
     details: JsonObject = field(default_factory=dict)
     seen: int = 0
     used: int = 0
-    ordinals: dict[str, int] = field(default_factory=dict)
+    ordinals: MutableMapping[str, int] = field(default_factory=dict)
+
+    def __deepcopy__(self, _memo: object) -> "Fault":
+        """Return one that counts by itself from here on; what was counted so far is shared, and may be long."""
+        return replace(self, armed_by=copy(self.armed_by), ordinals=ChainMap({}, self.ordinals))
 
     def fits(self, occasion: Occasion) -> bool:
         """Return whether *occasion* is one of those that the fault is about."""

@@ -153,10 +153,11 @@ class Panel:
         doc = self._run(replace(call, world=copy.deepcopy(self.world)), shadow)
         entry.outcome = shadow.outcome
         if fault.kind == "late" and entry.outcome == "ok":
+            taken = replace(call, user=self._identify(call))  # a session that ends meanwhile takes nothing back
 
             def come_true() -> None:
                 done = replace(entry)
-                self._run(call, done)
+                self._run(taken, done)
                 entry.effect, entry.effect_at = done.effect, done.effect_at
 
             self.world.deferred[str(entry.n)] = come_true
@@ -168,7 +169,7 @@ class Panel:
         """Run the function and return its document; an error is a document, too."""
         before = call.world.revision
         try:
-            user = self._identify(call)
+            user = call.user or self._identify(call)
             known = FUNCTIONS.get(call.func)
             if known is None:
                 raise PanelError("missed", "func", call.func)  # noqa: TRY301 - said like any other error

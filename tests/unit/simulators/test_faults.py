@@ -1,6 +1,7 @@
 """Faults on order: who they strike, how often, and what a client sees of each kind."""
 
 import contextlib
+import copy
 import json
 import re
 import time
@@ -30,6 +31,19 @@ def addresses(control: Control) -> int:
 
 
 # Who and how often
+
+
+def test_a_copy_of_the_book_counts_by_itself() -> None:
+    book = FaultBook(seed=1)
+    book.add({"kind": "busy", "func": "iplist.edit", "rate": 0.5, "seed": 3})
+    call = Occasion(func="iplist.edit", server="101")
+    other = copy.deepcopy(book)
+    drawn = [other.take_call(call) is not None for _ in range(20)]
+
+    assert set(drawn) == {True, False}
+    assert [book.take_call(call) is not None for _ in range(10)] == drawn[:10]
+    assert [copy.deepcopy(book).take_call(call) is not None for _ in range(2)] == [drawn[10], drawn[10]]
+    assert [book.take_call(call) is not None for _ in range(10)] == drawn[10:]
 
 
 def test_a_fault_strikes_once_by_default() -> None:
@@ -256,6 +270,21 @@ def test_late_says_ok_and_does_it_later(wire: Wire, control: Control) -> None:
     control.advance(20)
     assert addresses(control) == 2
     assert control.journal()[-1]["effect"]
+
+
+def test_what_was_taken_late_comes_true_though_the_session_ended(
+    sim: Simulator, wire: Wire, control: Control
+) -> None:
+    session = wire.anonymous("auth", username=sim.admin_user, password=sim.admin_password)["auth"]["$"]
+    control.add_fault("late", func="iplist.edit", delay=20)
+    assert "error" not in wire.anonymous("iplist.edit", auth=session, **ADD)
+
+    control.stop_panel()
+    control.start_panel()
+    control.revoke()
+    control.advance(20)
+
+    assert addresses(control) == 2
 
 
 def test_late_refuses_what_would_be_refused(wire: Wire, control: Control) -> None:
