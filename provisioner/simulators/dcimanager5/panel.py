@@ -143,14 +143,20 @@ class Panel:
         if fault.details.get("effect") or not entry.mutating:
             doc = self._run(call, entry)
         else:
-            doc = self._run(replace(call, world=copy.deepcopy(self.world)), replace(entry))
+            doc = self._run(replace(call, world=self._trial(entry)), replace(entry))
         entry.outcome = f"garbage {variant}"
         return garbage(variant, self._render(call, doc).body)
+
+    def _trial(self, entry: Entry) -> World:
+        """Return a copy of the world, to try a call on; what a call about one server leaves alone is shared."""
+        world, one = self.world, self.world.servers.get(entry.server)
+        shared = [*world.users.values(), *world.servers.values()] if one else []
+        return copy.deepcopy(world, {id(item): item for item in shared if item is not one})
 
     def _pretend(self, call: Call, entry: Entry, fault: Fault) -> Reply:
         """Answer as if it were done; do it later, or never."""
         shadow = replace(entry)
-        doc = self._run(replace(call, world=copy.deepcopy(self.world)), shadow)
+        doc = self._run(replace(call, world=self._trial(entry)), shadow)
         entry.outcome = shadow.outcome
         if fault.kind == "late" and entry.outcome == "ok":
             taken = replace(call, user=self._identify(call))  # a session that ends meanwhile takes nothing back
