@@ -67,9 +67,9 @@ class Driver(Protocol):
         """Read the whole list, one call. A row of a shape that can't be believed is in it with `ill` set."""
         ...
 
-    def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
+    def read(self, server: ServerRef, main_ip: str = "", *, links: bool = True) -> ServerReading:
         """
-        Read one server's form view, addresses and links. Raises `NoSuchObject` for an unknown id.
+        Read one server's form view, addresses and *links*. Raises `NoSuchObject` for an unknown id.
 
         *main_ip* is its main address in a list read before, "" where none is known: it saves the list of all servers
         where nothing else tells which address is the main one.

@@ -281,7 +281,8 @@ def _handed(
     if booked.service_state is ServiceState.ACTIVE and disabled:
         yield FindingKind.ACTIVE_DISABLED, f"{booked.service} is active, the server is disabled", ""
     if booked.service_state is ServiceState.SUSPENDED and not disabled:
-        on = [link.ref for link in reading.switch_links if link.on] if reading and shows_ports else []
+        links = reading.switch_links if reading and reading.links is not None and shows_ports else ()
+        on = [link.ref for link in links if link.on]
         if booked.disables:
             yield FindingKind.SUSPENDED_OPEN, f"{booked.service} is suspended, the server is not disabled", ""
         elif on:

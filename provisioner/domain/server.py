@@ -106,13 +106,20 @@ class ServerReading:
     disabled: bool
     faulty: bool
     addresses: tuple[AddressRow, ...]
-    links: tuple[Link, ...]
+    links: tuple[Link, ...] | None  #: None when they were not asked for
     mac: str = ""  #: "" where the DCIM does not show it
 
     @property
+    def known_links(self) -> tuple[Link, ...]:
+        """All links. Raises `ValueError` when they were not asked for: that is not to have none."""
+        if self.links is None:
+            raise ValueError(f"the links of server {self.ref} were not read")
+        return self.links
+
+    @property
     def switch_links(self) -> tuple[Link, ...]:
-        """Links that may be switched."""
-        return tuple(link for link in self.links if link.kind is LinkKind.SWITCH)
+        """Links that may be switched. Raises as `known_links`."""
+        return tuple(link for link in self.known_links if link.kind is LinkKind.SWITCH)
 
 
 @dataclass(frozen=True, slots=True)

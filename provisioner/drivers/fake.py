@@ -538,7 +538,7 @@ class FakeDatacentre:
             return server.owner or ""
         return next((user.login for user in self.users if user.ref == server.owner), server.owner)
 
-    def _read(self, server: FakeServer) -> ServerReading:
+    def _read(self, server: FakeServer, *, links: bool) -> ServerReading:
         reading = ServerReading(
             ref=server.ref,
             owner=server.owner,
@@ -555,10 +555,12 @@ class FakeDatacentre:
                     on=link.on if self.capabilities.shows_ports else None,
                 )
                 for link in server.links
-            ),
+            )
+            if links
+            else None,
             mac=server.mac,
         )
-        self._tick(server, "enable", *(f"link {link.ref}" for link in server.links))
+        self._tick(server, "enable", *(f"link {link.ref}" for link in server.links if links))
         return reading
 
     def _survey(self, server: FakeServer, main_ip: str) -> ServerReading:
@@ -570,7 +572,7 @@ class FakeDatacentre:
             disabled=server.disabled,
             faulty=server.faulty,
             addresses=tuple(server.addresses),
-            links=(),
+            links=None,
             mac=server.mac,
         )
 
@@ -842,9 +844,9 @@ class FakeDriver:
         """Read the list; this is what effects are counted in."""
         return cast("Listing", self._call("list_servers"))
 
-    def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
+    def read(self, server: ServerRef, main_ip: str = "", *, links: bool = True) -> ServerReading:
         """Read one server."""
-        return cast("ServerReading", self._call("read", server))
+        return cast("ServerReading", self._call("read", server, links=links))
 
     def survey(self, server: ServerRef, main_ip: str) -> ServerReading:
         """Read one server, without its links."""

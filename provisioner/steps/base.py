@@ -50,15 +50,15 @@ class StepContext:
         """The server's id in its DCIM."""
         return self.claim.server
 
-    def read(self) -> ServerReading:
+    def read(self, *, links: bool = False) -> ServerReading:
         """
-        Read the server afresh, once a look; raises what `Driver.read` raises.
+        Read the server afresh, once a look; raises what `Driver.read` raises. Few steps ask for its *links*.
 
         Which address is the main one may be as old as the last list: it names a row, and proves no act.
         """
         if self._reading is None:
             self._rests_on(self.clock.now())
-            self._reading = self.driver.read(self.server, self.ip)
+            self._reading = self.driver.read(self.server, self.ip, links=links)
         return self._reading
 
     @property

@@ -28,10 +28,10 @@ class Inspect:
         """Read list row, form, addresses and links; name all that speaks against it."""
         if wait := stale(ctx):
             return wait
-        reading = ctx.read()
+        reading = ctx.read(links=True)
         if lost := not_ours(ctx, reading):
             return lost
-        if any(link.busy for link in reading.links):
+        if any(link.busy for link in reading.known_links):
             return Wait("a link has not settled")
         against = [*_left(reading), *_flags(ctx.listed().listed, failed=_failed(ctx))]
         if against:

@@ -19,7 +19,7 @@ class Quarantine:
 
     def check(self, ctx: StepContext) -> Look:
         """Read notes and the disabled mark; name the next act."""
-        reading = ctx.read()
+        reading = ctx.read(links=True)
         if lost := not_ours(ctx, reading):
             return unsettled(ctx) or lost  # the claim itself may still take effect
         line = f"quarantined: {' '.join(ctx.reason.split())[:REASON_LENGTH]}"
@@ -29,7 +29,7 @@ class Quarantine:
         if not reading.disabled:
             proven = ctx.row.before.get("act") == "note"
             return next_act(ctx, {"act": "disable"}, "the reason is in the notes", proven=proven)
-        if ctx.row.before.get("act") == "disable" and any(link.busy for link in reading.links):
+        if ctx.row.before.get("act") == "disable" and any(link.busy for link in reading.known_links):
             return Wait("disabled; a link has not settled")  # one of before may be what is wrong with the server
         return unsettled(ctx) or Done("ours, reason in the notes, disabled")
 

@@ -27,11 +27,11 @@ class _Ports:
 
     def check(self, ctx: StepContext) -> Look:
         """Read the links; name the next act."""
-        reading = ctx.read()
+        reading = ctx.read(links=True)
         if lost := not_ours(ctx, reading):
             return lost
         before = ctx.row.before
-        busy = {link.ref for link in reading.links if link.busy}
+        busy = {link.ref for link in reading.known_links if link.busy}
         if busy:
             sure = ctx.row.state is not StepState.UNSURE or before.get("next") in (ENABLE, DISABLE, *busy)
             return Wait("a link has not settled") if sure else Unknown("another link has not settled")

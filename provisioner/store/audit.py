@@ -268,7 +268,8 @@ def _reading(value: Mapping[str, Any]) -> ServerReading:
     addresses = tuple(
         AddressRow(**{**one, "ref": RowRef(one["ref"]), "family": Family(one["family"])}) for one in value["addresses"]
     )
-    links = tuple(Link(**{**one, "ref": LinkRef(one["ref"]), "kind": LinkKind(one["kind"])}) for one in value["links"])
+    shown = value["links"]
+    links = shown and tuple(Link(**{**one, "ref": LinkRef(one["ref"]), "kind": LinkKind(one["kind"])}) for one in shown)
     return ServerReading(**{**value, "ref": ServerRef(value["ref"]), "addresses": addresses, "links": links})
 
 

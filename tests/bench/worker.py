@@ -123,7 +123,7 @@ def switch_port(self: Task[Any, Any], state: State) -> State:
     """Enable, then each link in a look of its own."""
     server = ServerRef(state["server"])
     reading = panel().read(server)
-    if any(link.busy for link in reading.links):
+    if any(link.busy for link in reading.known_links):
         _again(self, state)
     asked = state.get("asked", [])
     due = [link for link in reading.switch_links if link.ref not in asked]

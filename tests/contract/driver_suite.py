@@ -188,7 +188,7 @@ class Act:
 
 
 def settled(dcim: Dcim, server: ServerRef) -> bool:
-    return not any(link.busy for link in dcim.driver.read(server).links)
+    return not any(link.busy for link in dcim.driver.read(server).known_links)
 
 
 def nothing(_dcim: Dcim, _server: ServerRef) -> str:
@@ -413,7 +413,7 @@ class DriverSuite:
         assert not reading.faulty
         assert tuple((row.ref, row.ip, row.domain) for row in reading.addresses) == truth.addresses
         assert [(row.family, row.main) for row in reading.addresses] == [(Family.IPV4, True), (Family.IPV6, False)]
-        assert {link.ref for link in reading.links} == {link for link, _ in truth.links}
+        assert {link.ref for link in reading.known_links} == {link for link, _ in truth.links}
 
     @pytest.mark.parametrize("earlier", ["as it is", "of nobody"])
     def test_what_an_earlier_list_said_of_the_main_address_changes_no_reading(self, dcim: Dcim, earlier: str) -> None:
@@ -433,23 +433,34 @@ class DriverSuite:
         survey = dcim.driver.survey(S1, listed.ip)
 
         assert dcim.calls() <= before + 2
-        assert survey == replace(reading, links=(), addresses=survey.addresses)
+        assert survey == replace(reading, links=None, addresses=survey.addresses)
         shown = [(row.ref, row.ip, row.family, row.main) for row in reading.addresses]
         assert [(row.ref, row.ip, row.family, row.main) for row in survey.addresses] == shown
         assert len(shown) == 2
         assert survey.mac in dcim.truth(S1).kept
 
+    def test_links_that_are_not_asked_for_cost_no_call_and_are_not_none_at_all(self, dcim: Dcim) -> None:
+        whole = dcim.driver.read(S1)
+        before = dcim.calls()
+
+        reading = dcim.driver.read(S1, links=False)
+
+        assert dcim.calls() <= before + 2
+        assert reading == replace(whole, links=None)
+        with pytest.raises(ValueError, match=r"the links of server .* were not read"):
+            _ = reading.switch_links
+
     def test_management_is_never_taken_for_a_port(self, dcim: Dcim) -> None:
         reading = dcim.driver.read(S1)
 
-        assert [link for link in reading.links if link.kind is LinkKind.BMC]
+        assert [link for link in reading.known_links if link.kind is LinkKind.BMC]
         assert reading.switch_links
         assert all(link.kind is LinkKind.SWITCH for link in reading.switch_links)
 
     def test_it_shows_whether_a_port_is_on_where_it_can(self, dcim: Dcim) -> None:
         port = LinkRef(a_port_that_is_off(dcim, S1))
 
-        shown = {link.ref: link.on for link in dcim.driver.read(S1).links}[port]
+        shown = {link.ref: link.on for link in dcim.driver.read(S1).known_links}[port]
 
         assert shown is (False if dcim.driver.capabilities.shows_ports else None)
 

@@ -391,7 +391,7 @@ class TestDcimanager5(DriverSuite):
 
         reading = dcim.driver.read(S1)
 
-        assert {link.ref: link.kind for link in reading.links}[added] is LinkKind.BMC
+        assert {link.ref: link.kind for link in reading.known_links}[added] is LinkKind.BMC
         assert added not in {link.ref for link in reading.switch_links}
         with pytest.raises(BadValue):
             dcim.driver.set_link(S1, LinkRef(added), on=False)

@@ -87,9 +87,9 @@ class Dcimanager5:
     def list_servers(self) -> Listing:
         return Listing(self._servers())
 
-    def read(self, server: ServerRef, main_ip: str = "") -> ServerReading:
+    def read(self, server: ServerRef, main_ip: str = "", *, links: bool = True) -> ServerReading:
         """
-        Read form, addresses and links; a fourth look finds the main address where *main_ip* is none of them.
+        Read form, addresses and *links*; one look more finds the main address where *main_ip* is none of them.
 
         All looks together take no longer than one may.
         """
@@ -103,7 +103,7 @@ class Dcimanager5:
             disabled=form.text("disabled") == "on",
             faulty=form.text("hwproblem") == "on",
             addresses=self._addresses(server, form, until, main_ip),
-            links=self._links(server, until),
+            links=self._links(server, until) if links else None,
             mac=form.text("mac"),
         )
 
@@ -124,7 +124,7 @@ class Dcimanager5:
                 _address(RowRef(row.text("id")), row.text("ip"), row.text("domain"), row, main=row is main)
                 for row in rows
             ),
-            links=(),
+            links=None,
             mac=form.text("mac"),
         )
 

@@ -57,6 +57,13 @@ def kinds(shown: Shown, known: Books) -> list[tuple[FindingKind, str]]:
     return [(one.kind, one.server) for one in audit(shown, known)]
 
 
+def test_a_service_suspended_after_its_links_were_left_out_is_not_judged_by_them() -> None:
+    known = books(sold(service_state=ServiceState.SUSPENDED))
+    reading = read(owner=CUSTOMER, links=None)
+
+    assert kinds(Shown((listed(),), {ServerRef("101"): reading}, shows_ports=True), known) == []
+
+
 def test_three_rows_of_one_machine_are_one_finding_whatever_they_share() -> None:
     fleet = (
         listed("101", mac="02:00:5E:00:00:01"),

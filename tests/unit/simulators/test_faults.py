@@ -272,9 +272,7 @@ def test_late_says_ok_and_does_it_later(wire: Wire, control: Control) -> None:
     assert control.journal()[-1]["effect"]
 
 
-def test_what_was_taken_late_comes_true_though_the_session_ended(
-    sim: Simulator, wire: Wire, control: Control
-) -> None:
+def test_what_was_taken_late_comes_true_though_the_session_ended(sim: Simulator, wire: Wire, control: Control) -> None:
     session = wire.anonymous("auth", username=sim.admin_user, password=sim.admin_password)["auth"]["$"]
     control.add_fault("late", func="iplist.edit", delay=20)
     assert "error" not in wire.anonymous("iplist.edit", auth=session, **ADD)

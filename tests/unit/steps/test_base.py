@@ -63,7 +63,7 @@ def test_a_read_counts_from_before_its_call() -> None:
     ctx = a_context(STEP, driver=driver, now=at(60))
     slow = driver.reading
 
-    def read(*_: object) -> object:
+    def read(*_: object, **__: object) -> object:
         ctx.clock.advance(30)  # type: ignore[attr-defined]  # a hand clock
         return slow
 

@@ -323,7 +323,7 @@ def test_a_reading_is_form_addresses_and_links(panel: Panel) -> None:
     assert (reading.ref, reading.owner, reading.notes) == ("127", "5", "bought 2015\nörk ticket-9")
     assert (reading.disabled, reading.faulty) == (False, False)
     assert reading.addresses == (AddressRow(RowRef("900"), "10.10.0.15", "free.ds", Family.IPV4, main=True),)
-    assert [(link.ref, link.kind, link.description, link.busy, link.on) for link in reading.links] == [
+    assert [(link.ref, link.kind, link.description, link.busy, link.on) for link in reading.known_links] == [
         ("1", LinkKind.SWITCH, "ge-0/0/7", True, None),
         ("2", LinkKind.BMC, "10.0.0.9", False, None),
         ("3", LinkKind.PDU, "", False, None),
@@ -502,7 +502,7 @@ def test_a_port_whose_words_match_the_pattern_is_the_bmcs(panel: Panel) -> None:
 
     reading = panel.driver(MANAGEMENT).read(SERVER)
 
-    assert [link.kind for link in reading.links] == [LinkKind.BMC, LinkKind.SWITCH]
+    assert [link.kind for link in reading.known_links] == [LinkKind.BMC, LinkKind.SWITCH]
     assert [link.ref for link in reading.switch_links] == ["2"]
 
 
@@ -518,7 +518,7 @@ def test_a_port_without_words_is_looked_up_before_it_counts_as_a_switch_port(pan
     )
     driver = panel.driver(MANAGEMENT)
 
-    assert driver.read(SERVER).links[0].kind is LinkKind.BMC
+    assert driver.read(SERVER).known_links[0].kind is LinkKind.BMC
     assert panel.fields() == {"plid": "127", "elid": "1"}
     with pytest.raises(Unusable):
         driver.read(SERVER)
