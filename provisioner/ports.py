@@ -1065,8 +1065,8 @@ class Reads(Protocol):
         """Give each connection as the doctor sees it: state, reason, age of the list, who is in charge."""
         ...
 
-    def waiting(self, grace_seconds: float) -> Sequence[Facts]:
-        """Give what waits, by reason: how many, and the oldest job with its age; messages repeat after the grace."""
+    def waiting(self) -> Sequence[Facts]:
+        """Give what waits, by reason: how many, and the oldest job with its age."""
         ...
 
     def messages(self) -> Facts:

@@ -66,5 +66,5 @@ def metrics(ports: Ports, who: Viewer) -> Response:
     """Give jobs by state, the oldest that waits by reason, quarantine, connections, panel errors, the last tick."""
     del who
     registry = CollectorRegistry()
-    registry.register(_Told(view.figures(reads=ports.reads, spans=ports.spans)))
+    registry.register(_Told(view.figures(reads=ports.reads)))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -68,7 +68,7 @@ back AS (
     FROM was WHERE connection.id = was.id RETURNING connection.id),
 woken AS (
   UPDATE attempt SET resume_at = was.now + random() * %(spread)s * interval '1 s',
-         wake_distance = 0
+         ready_since = was.now, wake_distance = 0
     FROM was WHERE attempt.connection_id = was.id AND attempt.state IN ('ready', 'waiting')
      AND attempt.awaits IS NULL RETURNING attempt.id)
 UPDATE step SET deadline_at = step.deadline_at + (was.now - was.paused_at)

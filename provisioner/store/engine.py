@@ -39,11 +39,18 @@ from provisioner.store.standing import restate
 STEPS_OF = """
   (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.pos) FROM step s WHERE s.attempt_id = a.id)"""
 
+#: how long the next message may lie before it counts as lost: twice as long as this one lay. Where workers are behind,
+#: more messages put them further behind, and that has no end by itself
+NEXT_DISTANCE = """
+  greatest(%(grace)s, CASE WHEN a.state = 'ready'
+                           THEN least(%(most)s, 2 * extract(epoch FROM clock_timestamp() - a.ready_since)::float8)
+                           ELSE a.wake_distance END)"""
+
 CLAIM = hot(
     "claim",
     f"""
 WITH due AS MATERIALIZED (
-  SELECT a.id, a.connection_id, a.last_task_id
+  SELECT a.id, a.connection_id, a.last_task_id, {NEXT_DISTANCE} AS wake_distance
     FROM attempt a JOIN connection c ON c.id = a.connection_id
    WHERE a.id = %(attempt)s AND a.pos = %(pos)s AND c.state <> 'paused'
      AND NOT EXISTS (SELECT FROM installation WHERE halted <> '')
@@ -61,7 +68,8 @@ taken AS (
 a AS (
   UPDATE attempt SET state = 'running', epoch = epoch + 1, owner = %(owner)s,
          lease_until = clock_timestamp() + %(lease)s * interval '1 s', deliveries = deliveries + 1,
-         last_task_id = %(task)s, worker = %(worker)s, awaits = NULL, starved = false
+         last_task_id = %(task)s, worker = %(worker)s, awaits = NULL, starved = false,
+         wake_distance = due.wake_distance
     FROM due, taken WHERE attempt.id = due.id RETURNING attempt.*)
 SELECT a.*, clock_timestamp() AS now, {STEPS_OF} AS steps,
        j.kind, j.service_id, j.params, j.secret_id,
@@ -81,6 +89,8 @@ SELECT a.*, clock_timestamp() AS now, {STEPS_OF} AS steps,
     attempt="bigint",
     pos="int",
     lease="float8",
+    grace="float8",
+    most="float8",
 )
 
 #: why a claim found nothing; a ready attempt that found no slot is remembered, so that the slot's end wakes it
@@ -124,7 +134,7 @@ told AS (
 #: types of what stands in the statements below, where it is no text
 TYPES = {
     "service": "bigint", "claim": "bigint", "job": "bigint", "attempt": "bigint", "epoch": "bigint", "n": "int",
-    "count": "int", "pos": "int", "put_off": "int", "grace": "float8", "resume_at": "timestamptz",
+    "count": "int", "pos": "int", "put_off": "int", "resume_at": "timestamptz",
     "seen_from": "timestamptz", "events": "jsonb", "rows": "jsonb", "row": "jsonb", "consumed": "jsonb",
 }  # fmt: skip
 
@@ -147,6 +157,11 @@ ATTEMPT_SET = """
   reason_class = %(reason_class)s, reason = %(reason)s,
   command = CASE WHEN command = %(consumed)s::jsonb THEN NULL ELSE command END"""
 
+#: the slot that is free now is offered to whom it was refused first
+FED = """UPDATE attempt SET starved = false, ready_since = clock_timestamp()
+   WHERE id = (SELECT h.id FROM attempt h, a WHERE h.connection_id = a.connection_id AND h.starved
+                ORDER BY h.resume_at LIMIT 1 FOR UPDATE OF h SKIP LOCKED) RETURNING id"""
+
 #: a ready attempt's message is counted with it, so that no task id is used twice
 SAVE = hot(
     "save",
@@ -160,8 +175,8 @@ a AS (
          awaits = CASE WHEN %(state)s = 'waiting' THEN %(awaits)s END,
          seen_from = %(seen_from)s::timestamptz,
          resume_at = CASE WHEN %(state)s = 'waiting' THEN %(resume_at)s::timestamptz
-                          ELSE clock_timestamp() + %(grace)s * interval '1 s' END,
-         wake_distance = %(grace)s
+                          ELSE clock_timestamp() + wake_distance * interval '1 s' END,
+         ready_since = clock_timestamp()
     FROM n WHERE {FENCE} RETURNING attempt.*),
 changed AS (
   INSERT INTO step (attempt_id, {STEP_NAMES}, sends)
@@ -172,9 +187,7 @@ changed AS (
 freed AS (UPDATE slot SET owner = NULL, lease_until = NULL FROM a
            WHERE slot.connection_id = a.connection_id AND slot.owner = %(owner)s),
 hungry AS (
-  UPDATE attempt SET starved = false
-   WHERE id = (SELECT h.id FROM attempt h, a WHERE h.connection_id = a.connection_id AND h.starved
-                ORDER BY h.resume_at LIMIT 1 FOR UPDATE OF h SKIP LOCKED) RETURNING id),
+  {FED}),
 {EVENTS}
 SELECT a.state, a.pos, a.command, sent.name AS step, sent.undoes, sent.sends, (SELECT id FROM hungry) AS hungry
   FROM a LEFT JOIN changed sent ON sent.pos = a.pos""",
@@ -194,13 +207,12 @@ says AS (UPDATE step SET outcome = %(says)s FROM a WHERE step.attempt_id = a.id 
 freed AS (UPDATE slot SET owner = NULL, lease_until = NULL FROM a
            WHERE slot.connection_id = a.connection_id AND slot.owner = %(owner)s),
 hungry AS (
-  UPDATE attempt SET starved = false
-   WHERE id = (SELECT h.id FROM attempt h, a WHERE h.connection_id = a.connection_id AND h.starved
-                ORDER BY h.resume_at LIMIT 1 FOR UPDATE OF h SKIP LOCKED) RETURNING id)
+  {FED})
 SELECT (SELECT id FROM hungry) AS hungry FROM a"""
 
 PUT_OFF = """
-UPDATE attempt SET wake_distance = 0, resume_at = clock_timestamp() + %(grace)s * interval '1 s'
+UPDATE attempt SET wake_distance = 0, resume_at = clock_timestamp() + %(grace)s * interval '1 s',
+       ready_since = clock_timestamp()
  WHERE id = %(attempt)s AND pos = %(pos)s AND state = 'ready'"""
 
 
@@ -222,6 +234,8 @@ class EngineStore:
                 pos=pos,
                 owner=owner,
                 lease=self._spans.lease,
+                grace=self._spans.wake_grace,
+                most=self._spans.wake_most,
                 task=task_id,
                 worker=worker,
             )
@@ -344,7 +358,6 @@ class EngineStore:
             "awaits": decision.awaits,
             "seen_from": touched.view.observed_from if touched.view else touched.now,
             "resume_at": decision.resume_at,
-            "grace": self._spans.wake_grace,
             "rows": as_json([rows.step_values(row) for row in decision.rows]),
         }
 

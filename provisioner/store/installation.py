@@ -59,7 +59,8 @@ UPDATE step SET deadline_at = clock_timestamp() + (step.deadline_at - step.arriv
    AND step.deadline_at IS NOT NULL AND step.arrived_at IS NOT NULL"""
 
 WOKEN = """
-UPDATE attempt SET resume_at = clock_timestamp(), wake_distance = 0 WHERE state = 'ready'"""
+UPDATE attempt SET resume_at = clock_timestamp(), ready_since = clock_timestamp(), wake_distance = 0
+ WHERE state = 'ready'"""
 
 REPLAN = """
 UPDATE job SET plan_at = clock_timestamp() WHERE state = 'queued' AND waits_for = 'site'"""

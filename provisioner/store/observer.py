@@ -60,8 +60,8 @@ WITH due AS (
    WHERE a.connection_id = %(id)s AND a.awaits IS NOT NULL AND a.state = 'waiting' AND cl.state <> 'ended'
      AND (v.changed_from > a.seen_from OR a.resume_at <= %(began)s)
    ORDER BY a.id FOR NO KEY UPDATE OF a)
-UPDATE attempt SET state = 'ready', awaits = NULL, wake_distance = %(grace)s,
-       resume_at = clock_timestamp() + %(grace)s * interval '1 s'
+UPDATE attempt SET state = 'ready', awaits = NULL, ready_since = clock_timestamp(),
+       resume_at = clock_timestamp() + wake_distance * interval '1 s'
   FROM due WHERE attempt.id = due.id RETURNING attempt.id"""
 
 #: stock may have appeared, or the list that planning waited for is there; in one order, since two places may say so
@@ -103,7 +103,7 @@ class ObserverStore:
             # the connection's row comes last in the lock order; until then the lease alone keeps others out
             if observation.probing:
                 resume(session, connection, spread_seconds=self._spans.reconcile)
-            found = session.rows(WOKEN, id=connection, began=began, grace=self._spans.wake_grace)
+            found = session.rows(WOKEN, id=connection, began=began)
             session.rows(READ, id=connection, began=began, kept=KEPT)
             woken = [row["id"] for row in found]
             return [wakeup(row) for row in session.rows(SEND, attempts=woken)] if woken else []

@@ -62,7 +62,7 @@ NAMED = """
 UPDATE claim SET server_ref = %(server)s WHERE id = %(claim)s"""
 
 WAKE = """
-UPDATE attempt SET state = 'ready', awaits = NULL, resume_at = clock_timestamp()
+UPDATE attempt SET state = 'ready', awaits = NULL, resume_at = clock_timestamp(), ready_since = clock_timestamp()
  WHERE id = %(attempt)s AND state = 'waiting' RETURNING id"""
 
 AGAIN = """

@@ -21,23 +21,22 @@ WITH dead AS (
   SELECT id, last_task_id, worker FROM attempt WHERE state = 'running' AND lease_until < clock_timestamp()
    ORDER BY lease_until LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 UPDATE attempt SET state = 'ready', owner = NULL, lease_until = NULL, wake_distance = %(grace)s,
-       resume_at = clock_timestamp() + %(grace)s * interval '1 s'
+       ready_since = clock_timestamp(), resume_at = clock_timestamp() + %(grace)s * interval '1 s'
   FROM dead WHERE attempt.id = dead.id RETURNING attempt.id, dead.last_task_id, dead.worker"""
 
 #: waits that are over become ready; a ready one whose message seems lost is sent again, with doubling distance
 DUE = """
 WITH due AS (
-  SELECT a.id, a.state FROM attempt a JOIN connection c ON c.id = a.connection_id
+  SELECT a.id, a.state = 'ready' AS again, greatest(a.wake_distance, %(grace)s) AS distance
+    FROM attempt a JOIN connection c ON c.id = a.connection_id
    WHERE a.state IN ('ready', 'waiting') AND a.awaits IS NULL AND a.resume_at <= clock_timestamp()
      AND c.state <> 'paused'
-   ORDER BY a.resume_at LIMIT %(limit)s FOR UPDATE OF a SKIP LOCKED)
-UPDATE attempt a SET state = 'ready', starved = false,
-       wake_distance = CASE WHEN due.state = 'ready' THEN least(greatest(wake_distance, %(grace)s) * 2, %(most)s)
-                            ELSE %(grace)s END,
-       resume_at = clock_timestamp()
-         + CASE WHEN due.state = 'ready' THEN least(greatest(wake_distance, %(grace)s) * 2, %(most)s)
-                ELSE %(grace)s END * interval '1 s'
-  FROM due WHERE a.id = due.id RETURNING a.id"""
+   ORDER BY a.resume_at LIMIT %(limit)s FOR UPDATE OF a SKIP LOCKED),
+next AS (SELECT id, again, CASE WHEN again THEN least(distance * 2, %(most)s) ELSE distance END AS distance FROM due)
+UPDATE attempt a SET state = 'ready', starved = false, wake_distance = next.distance,
+       ready_since = CASE WHEN next.again THEN a.ready_since ELSE clock_timestamp() END,
+       resume_at = clock_timestamp() + next.distance * interval '1 s'
+  FROM next WHERE a.id = next.id RETURNING a.id"""
 
 #: leases of processes of this host, boot and namespace that are provably dead
 ORPHANS = """

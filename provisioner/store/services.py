@@ -81,7 +81,8 @@ COMMAND = """
 UPDATE attempt SET command = %(command)s::jsonb,
        state = CASE WHEN state IN ('waiting', 'held') THEN 'ready' ELSE state END,
        awaits = CASE WHEN state IN ('waiting', 'held') THEN NULL ELSE awaits END,
-       resume_at = CASE WHEN state IN ('waiting', 'held') THEN clock_timestamp() ELSE resume_at END
+       resume_at = CASE WHEN state IN ('waiting', 'held') THEN clock_timestamp() ELSE resume_at END,
+       ready_since = CASE WHEN state IN ('waiting', 'held') THEN clock_timestamp() ELSE ready_since END
  WHERE id = %(attempt)s RETURNING state"""
 
 TOLD = """

@@ -153,7 +153,7 @@ def _site(reads: Reads, spans: Spans, version: str) -> Iterator[Line]:
             says = f"nobody is told of errors of {', '.join(nobody)}"
             mend = "provisioner department set default --address oncall@example.net"
             yield Line("in charge", well=False, says=says, mend=mend)
-    yield from _waiting(reads.waiting(spans.wake_grace))
+    yield from _waiting(reads.waiting())
 
 
 def _told(reads: Reads, desks: Desks) -> Iterator[Line]:

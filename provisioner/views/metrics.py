@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provisioner.domain.connection import ConnectionState
-from provisioner.domain.spans import Spans
 from provisioner.domain.states import JOB_ENDED, JobState, WaitsFor
 from provisioner.ports import Reads
 
@@ -24,11 +23,11 @@ class Figures:
     tick_age_seconds: float | None  #: None: there was none yet
 
 
-def figures(*, reads: Reads, spans: Spans) -> Figures:
+def figures(*, reads: Reads) -> Figures:
     """Give all figures; one statement each, none reads what has ended."""
     health = reads.health()
     jobs = {row["state"]: row["jobs"] for row in reads.jobs_by_state()}
-    waits = {row["reason"]: max(row["oldest_seconds"], 0.0) for row in reads.waiting(spans.wake_grace)}
+    waits = {row["reason"]: max(row["oldest_seconds"], 0.0) for row in reads.waiting()}
     places = reads.fleet()
     tick = health["tick_at"]
     return Figures(

@@ -123,7 +123,7 @@ def unattended(patient: Patient) -> None:
     """Let a message be sent again and again, taken by nobody."""
     patient.site.order()
     patient.site.tick()
-    patient.sql("UPDATE attempt SET wake_distance = 80, resume_at = clock_timestamp() + interval '10 s'")
+    patient.sql("UPDATE attempt SET ready_since = clock_timestamp() - interval '150 s'")
 
 
 def halted(patient: Patient) -> None:

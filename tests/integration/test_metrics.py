@@ -115,7 +115,7 @@ def test_no_figure_reads_what_has_ended(database_url: str, statement: str) -> No
     for sql in (FINISHED, CLAIMS, ATTEMPTS, "ANALYZE"):
         database.rows(sql)
 
-    (row,) = database.rows(f"EXPLAIN (FORMAT JSON) {getattr(fleet, statement)}", grace=10.0)
+    (row,) = database.rows(f"EXPLAIN (FORMAT JSON) {getattr(fleet, statement)}")
     plan = row["QUERY PLAN"]
     plan = json.loads(plan) if isinstance(plan, str) else plan
 

@@ -83,9 +83,9 @@ class ReadsStore:
         """Give each connection as the doctor sees it."""
         return fleet.connections(self._db)
 
-    def waiting(self, grace_seconds: float) -> list[Facts]:
+    def waiting(self) -> list[Facts]:
         """Give what waits, by reason, with the oldest."""
-        return fleet.waiting(self._db, grace_seconds)
+        return fleet.waiting(self._db)
 
     def messages(self) -> Facts:
         """Give what people have not heard."""

@@ -17,8 +17,7 @@ SELECT c.name, c.queue, c.state, c.pause_reason, c.paused_by, c.restricted_step,
        EXISTS (SELECT FROM department d WHERE d.name = 'default') AS has_default
   FROM connection c ORDER BY c.name"""
 
-#: queued jobs by what they wait for; of the others those that a person, the place, or the lack of a worker holds up.
-#: The distance between two sends of a message doubles, so it tells since when nobody took it
+#: queued jobs by what they wait for; of the others those that a person, the place, or the lack of a worker holds up
 WAITING = """
 WITH waits AS (
   SELECT j.id, coalesce(j.waits_for, 'slot') AS reason, coalesce(j.waits_since, j.created_at) AS since
@@ -27,8 +26,7 @@ WITH waits AS (
   SELECT a.job_id, CASE WHEN a.state = 'held' THEN 'person' WHEN c.state = 'paused' THEN 'site'
                         WHEN a.starved THEN 'slot' ELSE 'worker' END,
          CASE WHEN a.state = 'held' THEN coalesce(a.held_since, a.created_at) WHEN c.state = 'paused' THEN c.paused_at
-              ELSE least(clock_timestamp(),
-                         a.resume_at - greatest(2 * a.wake_distance - %(grace)s, 0) * interval '1 s') END
+              ELSE a.ready_since END
     FROM attempt a JOIN connection c ON c.id = a.connection_id JOIN job j ON j.id = a.job_id
    WHERE a.state <> 'ended' AND j.state <> 'interrupted' AND (a.state IN ('held', 'ready') OR c.state = 'paused'))
 SELECT reason, count(*) AS jobs, extract(epoch FROM clock_timestamp() - min(since))::float8 AS oldest_seconds,
@@ -63,9 +61,9 @@ def connections(database: Database) -> list[Facts]:
     return list(database.rows(CONNECTIONS))
 
 
-def waiting(database: Database, grace_seconds: float) -> list[Facts]:
+def waiting(database: Database) -> list[Facts]:
     """Give what waits, by reason, with the oldest."""
-    return list(database.rows(WAITING, grace=grace_seconds))
+    return list(database.rows(WAITING))
 
 
 def messages(database: Database) -> Facts:
