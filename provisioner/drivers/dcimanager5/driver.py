@@ -7,6 +7,7 @@ Where the public material is silent this room decides; README.md beside it says 
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from provisioner.domain.connection import Endpoint
@@ -575,6 +576,7 @@ def _same_ip(one: str, other: str) -> bool:
     return one == other or (_parsed_ip(one) is not None and _parsed_ip(one) == _parsed_ip(other))
 
 
+@lru_cache(maxsize=10_000)  # a list shows the same ones each time
 def _parsed_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_interface(text.strip()).ip
