@@ -282,8 +282,7 @@ class FaultBook:
 
     def holds(self, kind: str, server: str) -> bool:
         """Return whether a lasting condition of *kind* lies on *server*; counts nothing."""
-        occasion = Occasion(server=server)
-        return any(fault.kind == kind and fault.fits(occasion) for fault in self._faults.values())
+        return any(fault.kind == kind and fault.fits(Occasion(server=server)) for fault in self._faults.values())
 
     def _make(self, kind: str, order: Mapping[str, object]) -> Fault:
         rate = order.get("rate")

@@ -37,6 +37,8 @@ def wanted(world: World) -> dict[str, Wanted]:
     """Return the listeners that the world calls for, by address."""
     listeners = {ip: Wanted(ip, f"stranger/{ip}", "", "stranger") for ip in world.squatters}
     for server in world.servers.values():
+        if not (server.host.up or server.host.installer):  # most, each time: asked first
+            continue
         main = server.main
         if main is None or not main.ip.startswith("127."):
             continue
