@@ -36,7 +36,7 @@ class Size:
     places: int
     servers: int  #: in each place
     most: float  #: longest wait until all is done, seconds
-    listed: float = 0.5  #: seconds between two lists of a place: they cost a quarter of the processors
+    listed: float = 0.5  #: seconds between two lists of a place: each second costs a quarter of two processors
 
     @property
     def leave(self) -> bool:
@@ -46,7 +46,7 @@ class Size:
 
 SHORT = Size(orders=200, seconds=75.0, places=2, servers=120, most=900.0)
 MEDIUM = Size(orders=1000, seconds=900.0, places=4, servers=300, most=1800.0)
-FULL = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0, listed=1.0)
+FULL = Size(orders=4000, seconds=3200.0, places=4, servers=300, most=1800.0, listed=2.0)
 STILL = 120.0  #: what has not moved for so long after the storm is stuck: longer than every deadline
 
 

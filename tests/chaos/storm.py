@@ -49,7 +49,7 @@ STATE = "SELECT state FROM service WHERE external_ref = %(ref)s"
 CROWD = 80
 LONGEST = 3  #: times the stream's length: then the storm is over whatever is still under way
 CONFLICT = (404, 409)  #: refused with a sentence: billing asked for what cannot be now
-PAUSE = 0.05
+PAUSE = 0.2  #: seconds between two looks of the run itself: each asks the database that it measures
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Storm:
                 return []
             if (seen := (self.town.database.row(STANDS), self.person.pressed.total())) != stands:
                 stands, moved = seen, time.monotonic()
-            time.sleep(PAUSE * 4)
+            time.sleep(PAUSE)
         return [job for job in left if not (job["attempt"] == "held" and job["why"])]
 
     def _hungry(self) -> list[Json]:

@@ -51,8 +51,9 @@ POLICIES: dict[str, dict[str, float]] = {
     # an act is looked at again when the latest effect would show: the limit of its call, and `stream.LATE`
     **{name: {"deadline": 45.0, "settle": 3.0} for name in STEPS if not name.startswith("ask_")},
     "ping": {"deadline": 45.0},
-    "install_os": {"settle": 7.0, "deadline": 60.0},
 }
+INSTALL = {"settle": 7.0, "deadline": 60.0}  #: at least
+SEEN_IN = 7  #: lists, of which three must be usable before an install that none shows counts as not begun
 WORKERS = ("steps-1", "steps-2", "control-1", "control-2")
 #: ends every other session on our database: what a database that somebody else runs lets us do to it
 HANG_UP = """
@@ -172,7 +173,7 @@ class Town:
                 "PROVISIONER_SECRET_KEY_FILE": str(self.folder / "secret.key"),
                 "PROVISIONER_SPANS": json.dumps(given["spans"]),
                 "PROVISIONER_STEP_SCALE": str(STEP_SCALE),
-                "PROVISIONER_POLICIES": json.dumps(POLICIES),
+                "PROVISIONER_POLICIES": json.dumps(self._policies),
                 "PROVISIONER_SMTP_URL": self.mail_url,
                 "PROVISIONER_SMTP_FROM": SENDER,
                 **self.our_environment,
@@ -183,6 +184,11 @@ class Town:
         log = self.folder / "logs" / f"{name}.log"
         self.children.start(name, argv, env=env, log=log, cwd=ROOT, restart=ours)
 
+    @property
+    def _policies(self) -> dict[str, dict[str, float]]:
+        settle = max(INSTALL["settle"], SEEN_IN * self.listed)
+        return POLICIES | {"install_os": {"settle": settle, "deadline": max(INSTALL["deadline"], 5 * settle)}}
+
     def _settings(self) -> dict[str, object]:
         return {
             "database_url": self.database_url,
@@ -190,7 +196,7 @@ class Town:
             "secret_key_file": self.folder / "secret.key",
             "spans": SPANS | {"observe_short": self.listed, "observe_long": self.listed, "view_age": 4 * self.listed},
             "step_scale": STEP_SCALE,
-            "policies": POLICIES,
+            "policies": self._policies,
         }
 
     def call(self, method: str, path: str, body: Json = None, headers: dict[str, str] | None = None) -> Json | None:
