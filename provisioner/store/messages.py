@@ -1,7 +1,7 @@
 """Rows as messages: what `SEND` statements select, and the wake-up that is made of it."""
 
 from provisioner.ports import Wakeup
-from provisioner.store.database import Row
+from provisioner.store.database import Row, hot
 
 #: of `sent` (a step), a (attempt), j (job), s (service), cl (claim), c (connection)
 WAKEUP_COLUMNS = """
@@ -11,14 +11,18 @@ WAKEUP_COLUMNS = """
 
 
 #: a message for an attempt's present step: counted before it is sent, so that no task id is used twice
-SEND = f"""
+SEND = hot(
+    "send",
+    f"""
 WITH sent AS (
   UPDATE step SET sends = sends + 1 FROM attempt a
    WHERE a.id = ANY(%(attempts)s) AND a.state = 'ready' AND step.attempt_id = a.id AND step.pos = a.pos
   RETURNING step.*)
 SELECT {WAKEUP_COLUMNS} FROM sent JOIN attempt a ON a.id = sent.attempt_id
   JOIN job j ON j.id = a.job_id JOIN connection c ON c.id = a.connection_id
-  JOIN claim cl ON cl.id = a.claim_id LEFT JOIN service s ON s.id = j.service_id"""
+  JOIN claim cl ON cl.id = a.claim_id LEFT JOIN service s ON s.id = j.service_id""",
+    attempts="bigint[]",
+)
 
 
 def wakeup(row: Row) -> Wakeup:

@@ -9,7 +9,7 @@ from provisioner.domain.events import EventKind
 from provisioner.domain.matters import Department, Kind, Texts, Told
 from provisioner.domain.spans import Spans
 from provisioner.ports import Delivery, DeliveryKind, Message
-from provisioner.store.database import Database, Row, Session
+from provisioner.store.database import Database, Row, Session, hot
 
 log = structlog.get_logger()
 
@@ -104,7 +104,9 @@ WAITING = """
 
 #: judged by what is, not by what was told: a lost word leaves no ticket open. The key's parts are told apart by
 #: colons, which no name holds. What succeeded since is looked for newest first: only so is nothing older read.
-OVER = f"""
+OVER = hot(
+    "over",
+    f"""
 SELECT t.id, t.matter, t.count, d.language
   FROM ticket t JOIN department d ON d.id = t.department_id LEFT JOIN connection c ON c.id = t.connection_id
  WHERE t.state = 'open' AND NOT CASE split_part(t.matter, ':', 1)
@@ -142,7 +144,11 @@ SELECT t.id, t.matter, t.count, d.language
    WHEN 'stuck' THEN EXISTS (
      SELECT FROM delivery x JOIN ticket y ON y.id = x.ticket_id JOIN department e ON e.id = y.department_id
       WHERE e.name = split_part(t.matter, ':', 2) AND x.sent_at IS NULL AND x.tries >= %(tell_stuck)s)
-   ELSE true END"""
+   ELSE true END""",
+    spread_servers="int",
+    spread_window="float8",
+    tell_stuck="int",
+)
 
 #: troubles that no event tells of, where no ticket is open for them. That messages to one department are stuck is told
 #: to another whose mail goes, first of all to `default`: where nobody's goes there is nobody to tell.
