@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from xml.sax.saxutils import escape, quoteattr
 
 _MARKUP = re.compile("[&<>]")
+_quoted = lru_cache(maxsize=20_000)(quoteattr)  # the form of each server names every user, each time
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: Elements that may repeat: arrays in JSON even when there is one.
 _ROWS = frozenset({"elem", "slist", "val", "param", "action"})
@@ -118,7 +120,7 @@ def _write_xml(element: Element, parts: list[str]) -> None:
     """Append *element* to *parts*. One list and few calls: a panel of 1000 servers is asked for them all the time."""
     head = element.tag
     for name, value in element.attributes.items():
-        head += f" {name}={quoteattr(value)}"
+        head += f" {name}={_quoted(value)}"
     text = element.text
     if _MARKUP.search(text):
         text = escape(text)
