@@ -69,7 +69,9 @@ class Driver(Protocol):
 
     def read(self, server: ServerRef, main_ip: str = "", *, links: bool = True) -> ServerReading:
         """
-        Read one server's form view, addresses and *links*. Raises `NoSuchObject` for an unknown id.
+        Read one server's form view, addresses and links. Raises `NoSuchObject` for an unknown id.
+
+        Without *links* they cost no call, and are None.
 
         *main_ip* is its main address in a list read before, "" where none is known: it saves the list of all servers
         where nothing else tells which address is the main one.

@@ -36,7 +36,7 @@ class Size:
     places: int
     servers: int  #: in each place
     most: float  #: longest wait until all is done, seconds
-    listed: float = 0.5  #: seconds between two lists of a place: each second costs a quarter of two processors
+    listed: float = 0.5  #: seconds between two lists of a place: each second, they cost a fifth of two processors
 
     @property
     def leave(self) -> bool:
