@@ -21,7 +21,7 @@ class Spans:
     observe_long: float = 30.0  #: the same while only installs run
     observe_stock: float = 60.0  #: the same while only stock is awaited
     view_age: float = 30.0  #: planning uses a list reading at most this old
-    wake_grace: float = 10.0  #: a ready attempt's message counts as lost after this, or twice what its last lay; doubles
+    wake_grace: float = 10.0  #: a message counts as lost after this, or twice as long as the last one lay; doubles
     wake_most: float = 300.0  #: longest distance between two sends
     pass_over: float = 60.0  #: a candidate that failed to be claimed is left alone; doubles up to 1 h
     canary: float = 60.0  #: before the first order tries a restricted place; doubles up to canary_most
