@@ -206,6 +206,14 @@ class Site:
         for connection in lists:
             observe(connection, owner=self.owner(), observer=self.observer, drivers=self.drivers, waker=self.waker)
 
+    def message(self) -> Wakeup:
+        """Tick until a message is sent; give it undelivered."""
+        for _ in range(1000):
+            if self.waker.messages:
+                return self.waker.messages.popleft()
+            self.tick()
+        raise AssertionError(self.trail())
+
     def run(self, until: Callable[[], bool], *, seconds: float = 30.0) -> None:
         """Tick and deliver until *until* holds; fails with the jobs' state when it does not in time."""
         ends = time.monotonic() + seconds

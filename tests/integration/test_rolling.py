@@ -21,19 +21,10 @@ def site(database_url: str) -> Iterator[Site]:
     made.database.close()
 
 
-def message(site: Site) -> Wakeup:
-    """Tick until a message is sent; give it undelivered."""
-    for _ in range(1000):
-        if site.waker.messages:
-            return site.waker.messages.popleft()
-        site.tick()
-    raise AssertionError(site.trail())
-
-
 def planned(site: Site) -> Wakeup:
     """Place an order; give the message of its first step."""
     site.order()
-    return message(site)
+    return site.message()
 
 
 def ours(site: Site, step: str, name: str) -> None:
@@ -44,7 +35,7 @@ def ours(site: Site, step: str, name: str) -> None:
 def again(site: Site) -> Wakeup:
     """Let the distance pass, and give the next message."""
     site.database.rows("UPDATE attempt SET resume_at = clock_timestamp() WHERE state IN ('waiting', 'ready')")
-    return message(site)
+    return site.message()
 
 
 @pytest.mark.parametrize("unknown", ["account", "ping"], ids=["the step itself", "one that comes later"])
