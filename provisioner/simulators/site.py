@@ -25,6 +25,7 @@ _BLOCKS = range(32, 250)  # second octets to choose from: 127.32.0.0/16 …
 _GUARD_PORT = 61022  # above the ephemeral ports; who listens here owns the block
 _GUARD_TAIL = "255.254"
 _IDLE = 3600.0
+_BREATH = 0.05  #: seconds between two looks at which machines answer: many calls fall between them, each moves one
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ class Site:
                 await self._woken.wait()
             finally:
                 alarm.cancel()
+            await asyncio.sleep(_BREATH)
 
 
 def _tell(task: asyncio.Task[None]) -> None:

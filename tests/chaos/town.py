@@ -41,7 +41,7 @@ START_SECONDS = 60.0
 
 #: call < soft < hard < lease; short, so that what takes hours takes seconds
 SPANS = {
-    "call": 1.5, "soft": 2.0, "hard": 2.5, "lease": 3.0, "reconcile": 0.4, "observe_stock": 1.0, "wake_grace": 1.0,
+    "call": 1.5, "soft": 2.0, "hard": 2.5, "lease": 3.0, "reconcile": 0.4, "observe_stock": 1.0, "wake_grace": 2.0,
     "wake_most": 30.0, "pass_over": 2.0, "canary": 2.0, "canary_most": 10.0, "probe": 0.5, "burn_window": 30.0,
     "blast_closes": 100_000, "blast_suspends": 1000.0, "tell_again": 1.0, "tell_gather": 2.0,
 }  # fmt: skip

@@ -359,6 +359,15 @@ def test_a_cut_list_lacks_a_field_everywhere(wire: Wire, control: Control) -> No
     assert all("hostname" not in row for row in wire.rows("server"))
 
 
+@pytest.mark.parametrize("variant", ["rows", "field", "row"])
+def test_the_list_after_a_cut_one_is_whole(wire: Wire, control: Control, variant: str) -> None:
+    before = wire.rows("server")
+    control.add_fault("cut", func="server", variant=variant)
+
+    assert wire.rows("server") != before
+    assert wire.rows("server") == before
+
+
 def test_a_cut_list_has_one_ill_row(wire: Wire, control: Control) -> None:
     control.add_fault("cut", func="server", variant="row", row=1)
 

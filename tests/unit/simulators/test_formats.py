@@ -134,6 +134,13 @@ def test_characters_that_xml_cannot_hold_are_dropped() -> None:
     assert to_json(doc) == b'{"doc": {"notes": {"$": "abc"}}}'
 
 
+def test_leaves_of_the_same_text_keep_their_own_attributes_however_often_they_are_written() -> None:
+    doc = Element("slist", children=[leaf("val", "a<b", key="1&2"), leaf("val", "a<b", key="3"), leaf("val", "a<b")])
+    seen = b'<slist><val key="1&amp;2">a&lt;b</val><val key="3">a&lt;b</val><val>a&lt;b</val></slist>\n'
+
+    assert [to_xml(doc).endswith(seen) for _ in range(2)] == [True, True]
+
+
 def test_json_data_shows_an_error_too() -> None:
     doc = Element("doc", children=[leaf("error", type="auth", object="session")])
 
