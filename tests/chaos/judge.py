@@ -35,9 +35,11 @@ ADMIN_LEVEL = 16  #: users above it are the panel's own
 
 @dataclass
 class Verdict:
-    """Cases by rule; empty when all is well."""
+    """Cases by rule; empty when all is well. And what the panels wrote down of the run."""
 
     cases: dict[str, list[str]] = field(default_factory=lambda: {rule: [] for rule in RULES})
+    calls: int = 0
+    faults: Counter[str] = field(default_factory=Counter)  #: calls that went wrong, by fault
 
     def add(self, rule: str, text: str) -> None:
         self.cases[rule].append(text)
@@ -69,6 +71,8 @@ def judge(
                 where = f"{place.name} server {broken['server']}"
                 verdict.add(_rule(str(broken["rule"])), f"{where}: {broken['rule']}: {broken['detail']}")
         journal = place.control.journal()
+        verdict.calls += len(journal)
+        verdict.faults.update(call["fault"] for call in journal if call["fault"])
         calls = _effects(journal)
         _installs(place, world, calls, wished, verdict)
         spared = _robbed(world) | {str(call["server"]) for call in journal if call["fault"] in UNSEEN}

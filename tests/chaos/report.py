@@ -33,7 +33,7 @@ def figures(storm: Storm, verdict: Verdict, services: Mapping[str, Json], took: 
         "jobs that waited, for what": {what: len(jobs) for what, jobs in sorted(storm.waited.items())},
         "other wishes, by end": _wishes(services),
         "refused with a sentence": dict(sorted(storm.refused.items())),
-        "panel calls, faulty": _faulty(storm.town),
+        "panel calls, faulty": _faulty(verdict),
         "answers of the technician": dict(sorted(storm.technician.answered.items())),
         "decided by a person": storm.person.asked,
         "held for a person at the end": _held(storm.town),
@@ -102,11 +102,10 @@ def _held(town: Town) -> dict[str, int]:
     return dict(Counter(told).most_common())
 
 
-def _faulty(town: Town) -> dict[str, Json]:
-    calls = [call for place in town.places for call in place.control.journal()]
-    kinds = Counter(call["fault"] for call in calls if call["fault"])
-    share = 100 * kinds.total() / max(1, len(calls))
-    return {"calls": len(calls), "faulty": kinds.total(), "%": round(share, 1), **dict(kinds.most_common())}
+def _faulty(verdict: Verdict) -> dict[str, Json]:
+    faulty = verdict.faults.total()
+    share = 100 * faulty / max(1, verdict.calls)
+    return {"calls": verdict.calls, "faulty": faulty, "%": round(share, 1), **dict(verdict.faults.most_common())}
 
 
 def as_json(told: Mapping[str, Json], storm: Storm, verdict: Verdict) -> str:
