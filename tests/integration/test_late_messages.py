@@ -64,4 +64,4 @@ def test_what_is_sent_again_lies_twice_as_long_and_is_as_old_as_before(site: Sit
     after = stands(site)
     assert after["wake_distance"] == pytest.approx(1.6)
     assert after["ready_since"] == before["ready_since"]
-    assert site.message().attempt_id == first.attempt_id
+    assert [sent.attempt_id for sent in site.waker.messages] == [first.attempt_id]
