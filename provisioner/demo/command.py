@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -152,25 +153,27 @@ class _Demo:
         return self._judge(found)
 
     def _watch(self, api: Api) -> None:
-        deadline = time.monotonic() + ORDERS_SECONDS
-        while time.monotonic() < deadline:
+        def tend() -> None:
             self._supervisor.tend()
             self._supervisor.require("the orders cannot go on")
-            for order in self._due():
-                try:
-                    order.job = api.get(f"/v1/jobs/{order.job_id}")
-                except ApiError as error:
-                    if error.status:
-                        raise
-                    break  # it ended, and is started again
-                if order.standing in order.ends and order.ended_at is None:
-                    order.ended_at = time.monotonic()
-            if self._orders[0].ended_at is not None:
-                self._supervisor.begin_sold()
-            self._show.orders(self._orders)
-            if all(order.standing in order.ends or order.standing == "failed" for order in self._orders):
-                return
-            time.sleep(LOOK_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+        until(lambda: self._ended(api), seconds=ORDERS_SECONDS, tend=tend, every=LOOK_SECONDS)
+
+    def _ended(self, api: Api) -> bool:
+        """Look at the orders that go on and show them all; return whether each has come to an end."""
+        for order in self._due():
+            try:
+                order.job = api.get(f"/v1/jobs/{order.job_id}")
+            except ApiError as error:
+                if error.status:
+                    raise
+                break  # it ended, and is started again
+            if order.standing in order.ends and order.ended_at is None:
+                order.ended_at = time.monotonic()
+        if self._orders[0].ended_at is not None:
+            self._supervisor.begin_sold()
+        self._show.orders(self._orders)
+        return all(order.standing in order.ends or order.standing == "failed" for order in self._orders)
 
     def _due(self) -> list[Order]:
         """Return the orders to ask for: those that stand where their story ends need no further look."""
@@ -246,9 +249,7 @@ Type next, in another terminal:
   . {environment}; ./run cli ticket list
 And while an order runs: kill -9 {self._supervisor.children.pid("worker-steps")}, the worker. The order completes."""
         )
-        while True:
-            self._supervisor.tend()
-            time.sleep(0.2)  # noqa: TID251 - the supervisor is no worker
+        until(lambda: False, seconds=math.inf, tend=self._supervisor.tend)
 
 
 def _age() -> float:

@@ -10,7 +10,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import provisioner
 from provisioner import bootstrap, config
 from provisioner.cli import key, processes
 from provisioner.demo.children import Children, Exit, free_port
+from provisioner.demo.patience import until
 from provisioner.demo.postgres import EmbeddedPostgres
 from provisioner.demo.state import StateFolder
 from provisioner.demo.tether import tethered
@@ -202,13 +202,13 @@ class Supervisor:
         Raises:
             DemoFailed: it does not within *seconds*.
         """
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if time.monotonic() >= deadline:
-                raise DemoFailed(f"{what} did not come up within {seconds:.0f} s; logs are in {self._state.logs}")
+
+        def tend() -> None:
             self.tend()
             self.require(f"{what} did not come up")
-            time.sleep(POLL_SECONDS)  # noqa: TID251 - the supervisor is no worker
+
+        if not until(ready, seconds=seconds, tend=tend, every=POLL_SECONDS):
+            raise DemoFailed(f"{what} did not come up within {seconds:.0f} s; logs are in {self._state.logs}")
 
     def tokens(self) -> tuple[str, str]:
         """Make a token for everything, and one for billing, which alone may read passwords."""
